@@ -1,0 +1,64 @@
+"""The engine and the transaction: the one way to Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from app.errors import Unavailable
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 60_000
+IDLE_TIMEOUT_MS = 60_000
+"""A transaction that idles this long belongs to a process in trouble; Postgres ends it."""
+
+
+def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
+    """An engine that hides parameters from its errors and notices a vanished server.
+
+    Isolation stays READ COMMITTED: the protocol's conditional updates rest on a waiter seeing
+    the newest version of the row (reliability, P2 and P3).
+    """
+    return sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "pinfold",
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} -c timezone=UTC",
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction: committed at the end, rolled back by an exception.
+
+    Raises Unavailable when Postgres cannot be reached. An error while committing leaves the
+    outcome unknown: callers recover from what then stands in the database.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as problem:
+        if problem.connection_invalidated or problem.statement is None:
+            raise Unavailable(f"Postgres cannot be reached: {first_line(problem)}") from None
+        raise
+
+
+def first_line(problem: Exception) -> str:
+    """The first line of a driver's message, without DETAIL lines, which may name values."""
+    original = getattr(problem, "orig", None) or problem
+    return str(original).strip().split("\n", 1)[0]

@@ -1,0 +1,35 @@
+"""The gate between intake and the cut (reliability, part D4).
+
+Row ids are drawn before commit, so a slow intake could commit an older id after a cut has read
+newer ones. Intake therefore holds the gate of its audiences shared while it commits; the cut and
+a deactivation hold it exclusively for the instant in which they read. An upload is then a prefix
+of the order of arrival. Locks end with their transaction, so they work through a pooler too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+GATE = 0x70696E66
+"""The advisory lock class of Pinfold's gates."""
+GATES = 256
+"""One lock per audience would overflow Postgres' lock table at some 14,000 audiences."""
+CLOSE_TIMEOUT_MS = 1_000
+"""A waiting exclusive request holds new intake up, so the cut gives up soon and comes again."""
+
+
+def gate_keys(audience_ids: Iterable[int]) -> list[int]:
+    """The gates of some audiences, sorted, so that no two calls wait for each other in a circle."""
+    return sorted({audience_id % GATES for audience_id in audience_ids})
+
+
+def close_gate(connection: sa.Connection, audience_id: int) -> None:
+    """Hold the audience's gate exclusively until the transaction ends.
+
+    Raises sqlalchemy.exc.OperationalError when intake holds it for longer than a second.
+    """
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {CLOSE_TIMEOUT_MS}")
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, %s)", (GATE, audience_id % GATES))
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")

@@ -1,0 +1,127 @@
+"""The key ring: what rests in Postgres about people and accounts rests sealed.
+
+A sealed body is AES-256-GCM: 4 bytes key id, 12 bytes nonce, ciphertext with tag. The key id is
+derived from the key, so a body names the key that opens it and keys can be rotated: the ring's
+first key seals, every key of the ring opens. The purpose (what the body is and whose) is bound
+as associated data, so that a body copied into another row cannot be opened there.
+
+A check value per key stands in the database (``register``): a process with a wrong or missing
+key is refused at its start, instead of writing what nobody else can read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app import tables
+from app.errors import ConfigError, UnreadableBody
+
+KEY_BYTES = 32
+ID_BYTES = 4
+NONCE_BYTES = 12
+CHECK_TEXT = b"pinfold key check"
+
+
+def new_key() -> str:
+    """A fresh random key in the form that PINFOLD_KEYS takes."""
+    return base64.b64encode(os.urandom(KEY_BYTES)).decode()
+
+
+class KeyRing:
+    """Seals and opens bodies. Safe to share; holds the keys only in memory."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        self._ciphers: dict[bytes, AESGCM] = {_key_id(key): AESGCM(key) for key in keys}
+        self._newest = _key_id(keys[0])
+
+    @classmethod
+    def parse(cls, text: str) -> KeyRing:
+        """Read base64 keys of 32 bytes, newest first, between commas or line ends."""
+        keys = []
+        for position, part in enumerate(filter(None, re.split(r"[\s,]+", text)), start=1):
+            try:
+                key = base64.b64decode(part, validate=True)
+            except binascii.Error:
+                key = b""
+            if len(key) != KEY_BYTES:
+                raise ConfigError(
+                    f"PINFOLD_KEYS: key {position} is not {KEY_BYTES} bytes in base64; "
+                    "`pinfold keys new` prints a good one"
+                )
+            keys.append(key)
+        if not keys:
+            raise ConfigError("PINFOLD_KEYS holds no key; `pinfold keys new` prints one")
+        return cls(keys)
+
+    @property
+    def key_ids(self) -> list[str]:
+        """Short public names of the keys, newest first."""
+        return [key_id.hex() for key_id in self._ciphers]
+
+    def seal(self, plain: bytes, purpose: str) -> bytes:
+        """Encrypt with the newest key, bound to its purpose."""
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self._ciphers[self._newest].encrypt(nonce, plain, purpose.encode())
+        return self._newest + nonce + sealed
+
+    def open(self, sealed: bytes, purpose: str) -> bytes:
+        """Decrypt. Raises UnreadableBody for an unknown key or a body changed or moved."""
+        key_id, nonce = sealed[:ID_BYTES], sealed[ID_BYTES : ID_BYTES + NONCE_BYTES]
+        cipher = self._ciphers.get(bytes(key_id))
+        if cipher is None:
+            raise ConfigError(
+                f"a stored body needs key {key_id.hex()}, which is not in PINFOLD_KEYS: add it back"
+            )
+        try:
+            return cipher.decrypt(nonce, sealed[ID_BYTES + NONCE_BYTES :], purpose.encode())
+        except InvalidTag:
+            raise UnreadableBody("a sealed body was changed or belongs to another row") from None
+
+    def register(self, connection: sa.Connection) -> None:
+        """Refuse a ring that does not fit the database; note down keys that are new to it.
+
+        Raises ConfigError when a key this database uses is missing from the ring or differs.
+        """
+        known = self._known(connection)
+        missing = [key_id for key_id in known if bytes.fromhex(key_id) not in self._ciphers]
+        if missing:
+            raise ConfigError(
+                f"wrong key: this database is sealed with key {', '.join(missing)}, and "
+                f"PINFOLD_KEYS holds {', '.join(self.key_ids)}: add the missing key"
+            )
+        for key_id, check in known.items():
+            self._verify(key_id, check)
+        for key_id in set(self.key_ids) - set(known):
+            cipher = self._ciphers[bytes.fromhex(key_id)]
+            nonce = os.urandom(NONCE_BYTES)
+            tables.insert_if_absent(
+                connection,
+                tables.encryption_key,
+                key_id=key_id,
+                check_value=nonce + cipher.encrypt(nonce, CHECK_TEXT, None),
+            )
+
+    def _known(self, connection: sa.Connection) -> Mapping[str, bytes]:
+        key = tables.encryption_key.c
+        rows = connection.execute(sa.select(key.key_id, key.check_value))
+        return {row.key_id: bytes(row.check_value) for row in rows}
+
+    def _verify(self, key_id: str, check: bytes) -> None:
+        cipher = self._ciphers[bytes.fromhex(key_id)]
+        try:
+            cipher.decrypt(check[:NONCE_BYTES], check[NONCE_BYTES:], None)
+        except InvalidTag:
+            raise ConfigError(f"wrong key: key {key_id} does not open this database") from None
+
+
+def _key_id(key: bytes) -> bytes:
+    return sha256(b"pinfold key id:" + key).digest()[:ID_BYTES]

@@ -1,0 +1,174 @@
+"""The environment, read once and validated whole. No other module reads ``os.environ``.
+
+Every setting is ``PINFOLD_<NAME>``; every secret may come from ``PINFOLD_<NAME>_FILE`` instead.
+Where neither a database nor a broker is named, those of a stack that runs in ``.pinfold/`` here
+(`pinfold up`, `make demo`) are used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from app.errors import ConfigError
+
+PREFIX = "PINFOLD_"
+STATE = Path(".pinfold")
+RUN_FILES = (STATE / "stack" / "run.json", STATE / "demo" / "run.json")
+CAP = 300_000_000
+"""Raw records after which nothing more is sent to one Pinterest audience."""
+
+
+class Settings(BaseModel):
+    """What the environment says. Durations are seconds, sizes are counts of what they name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: str | None = Field(None, description="Postgres, postgresql+psycopg2://...")
+    broker_url: str | None = Field(None, description="amqp://... or redis://...")
+    keys: SecretStr | None = Field(None, description="the key ring, newest first, see `keys`")
+    pinterest_url: str = Field("https://api.pinterest.com/v5", description="API base address")
+    allow_plain_http: bool = Field(False, description="permit http:// to a loopback address")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of workers")
+
+    flush_messages: int = Field(100_000, ge=1, description="waiting messages that trigger a flush")
+    flush_age: float = Field(10_800, gt=0, description="age of the last upload that triggers one")
+    record_cap: int = Field(CAP, ge=0, le=CAP, description="records per Pinterest audience")
+    records_per_request: int = Field(1_900, ge=1, le=100_000, description="digests in one request")
+    writes_per_minute: int = Field(400, ge=1, description="write requests of one connection")
+    check_interval: float = Field(15, gt=0, description="between two due checks by beat")
+
+    window_messages: int = Field(250_000, ge=1, description="most messages in one upload")
+    window_identities: int = Field(500_000, ge=1, description="most identities in one upload")
+    lane_limit: int = Field(2_000_000, ge=1, description="records a held list may pile up")
+
+    connect_timeout: float = Field(5, gt=0, description="to reach Pinterest")
+    read_timeout: float = Field(60, gt=0, description="between two reads of its answer")
+    call_deadline: float = Field(90, gt=0, description="for one request in all")
+    dead_man: float = Field(110, gt=0, description="after which a frozen worker is killed")
+    lease: float = Field(120, gt=0, description="how long a worker holds what it works on")
+    quarantine: float = Field(900, gt=0, description="rest after an unknown outcome")
+    slice: float = Field(300, gt=0, description="longest run of one task")
+    backoff_first: float = Field(30, gt=0, description="first pause after a failure")
+    backoff_most: float = Field(3_600, gt=0, description="longest pause after failures")
+    patience: float = Field(10, gt=0, description="longest wait for a rate slot under a lease")
+    canary_interval: float = Field(3_600, gt=0, description="between two looks at what is held")
+
+    @model_validator(mode="after")
+    def _times_form_a_chain(self) -> Settings:
+        check_chain(self, self.flush_age)
+        return self
+
+    @model_validator(mode="after")
+    def _pinterest_is_spoken_to_safely(self) -> Settings:
+        address = urlsplit(self.pinterest_url)
+        loopback = address.hostname in ("127.0.0.1", "localhost", "::1")
+        if address.scheme != "https" and not (self.allow_plain_http and loopback):
+            raise ValueError(
+                "pinterest_url must be https://; plain http is for a simulator on a loopback "
+                "address only, with PINFOLD_ALLOW_PLAIN_HTTP=1"
+            )
+        return self
+
+    def require_database_url(self) -> str:
+        """The database's address with its driver spelled out; raises ConfigError without one."""
+        if not self.database_url:
+            raise ConfigError(
+                "no database: set PINFOLD_DATABASE_URL=postgresql+psycopg2://user@host/name, "
+                "or start one here with `pinfold up`"
+            )
+        scheme, _, rest = self.database_url.partition("://")
+        if scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
+            raise ConfigError("PINFOLD_DATABASE_URL must start with postgresql+psycopg2://")
+        return f"postgresql+psycopg2://{rest}"  # bare postgresql:// means another driver to SQLAlchemy 2.1
+
+    def require_broker_url(self) -> str:
+        """The broker's address; raises ConfigError when none is set."""
+        if not self.broker_url:
+            raise ConfigError(
+                "no broker: set PINFOLD_BROKER_URL=amqp://user@host/vhost (or redis://host/0), "
+                "or start one here with `pinfold up`"
+            )
+        return self.broker_url
+
+    def require_keys(self) -> str:
+        """The key ring's text; raises ConfigError when none is set."""
+        if self.keys is None or not self.keys.get_secret_value().strip():
+            raise ConfigError(
+                "no encryption key: set PINFOLD_KEYS or PINFOLD_KEYS_FILE; "
+                "`pinfold keys new` prints a fresh one"
+            )
+        return self.keys.get_secret_value()
+
+
+CHAIN = ("connect_timeout", "read_timeout", "call_deadline", "dead_man", "lease", "quarantine")
+
+
+def check_chain(settings: Settings, flush_age: float) -> None:
+    """Raise ValueError unless each time is shorter than the next (design section 4, "Times")."""
+    named = [(name, float(getattr(settings, name))) for name in CHAIN] + [("flush_age", flush_age)]
+    for (shorter, low), (longer, high) in zip(named, named[1:], strict=False):
+        if low >= high:
+            raise ValueError(
+                f"{shorter} ({low:g} s) must be shorter than {longer} ({high:g} s): "
+                f"{' < '.join(CHAIN)} < flush_age"
+            )
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the whole environment; every problem is named in one ConfigError."""
+    environ = os.environ if environ is None else environ
+    values = _from_running_stack(environ) | _from_environment(environ)
+    try:
+        return Settings(**values)
+    except ValidationError as problem:
+        raise ConfigError("; ".join(_explain(error) for error in problem.errors())) from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.model_fields and name.endswith("_file"):
+            name, value = name.removesuffix("_file"), _read_secret(variable, Path(value))
+        if value != "":
+            values[name] = value
+    return values
+
+
+def _read_secret(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{variable}: cannot read {path}: {type(problem).__name__}") from None
+
+
+def _from_running_stack(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What `pinfold up` or the demo wrote down, unless a database is named explicitly."""
+    if any(f"{PREFIX}DATABASE_URL{end}" in environ for end in ("", "_FILE")):
+        return {}
+    for path in RUN_FILES:
+        if path.exists():
+            return _from_environment(json.loads(path.read_text())["environment"])
+    return {}
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    variable = f"{PREFIX}{where.upper()}" if where else "settings"
+    if error["type"] == "extra_forbidden":
+        return f"{variable}: there is no such setting (README, Configuration, lists them)"
+    return f"{variable}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def environment() -> dict[str, str]:
+    """The whole environment as it stands, for processes started on the user's behalf."""
+    return dict(os.environ)
