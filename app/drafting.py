@@ -104,11 +104,18 @@ def draft_chunks(
             reason = identities.why_junk(kind, value)
             rejections.append(Rejection(index, kind.value, reason, whole=False))
         if len(e_values) + len(m_values) == before:
-            rejections.append(
-                Rejection(index, "email, idfa, gaid", "no usable identity is left", whole=True)
-            )
+            _reject_whole(rejections, index)
             continue
         messages.append(index)
         if len(messages) >= CHUNK_MESSAGES or before >= CHUNK_IDENTITIES:
             full.append(drafts.pop(audience))
     return full + [draft for draft in drafts.values() if draft.messages], rejections
+
+
+def _reject_whole(rejections: list[Rejection], index: int) -> None:
+    """No identity of the event is left: its last fault tells why."""
+    if rejections and rejections[-1].position == index:
+        rejections[-1] = rejections[-1]._replace(whole=True)
+    else:
+        reason = "at least one identity is needed"
+        rejections.append(Rejection(index, "email, idfa, gaid", reason, whole=True))

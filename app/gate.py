@@ -11,13 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from app.errors import PinfoldError
 
 GATE = 0x70696E66
 """The advisory lock class of Pinfold's gates."""
 GATES = 256
 """One lock per audience would overflow Postgres' lock table at some 14,000 audiences."""
+LOCK_NOT_AVAILABLE = "55P03"
 CLOSE_TIMEOUT_MS = 1_000
 """A waiting exclusive request holds new intake up, so the cut gives up soon and comes again."""
+
+
+class GateBusy(PinfoldError):
+    """Intake holds the gate for longer than a cut may wait; the cut comes again."""
 
 
 def gate_keys(audience_ids: Iterable[int]) -> list[int]:
@@ -28,8 +36,15 @@ def gate_keys(audience_ids: Iterable[int]) -> list[int]:
 def close_gate(connection: sa.Connection, audience_id: int) -> None:
     """Hold the audience's gate exclusively until the transaction ends.
 
-    Raises sqlalchemy.exc.OperationalError when intake holds it for longer than a second.
+    Raises GateBusy when intake holds it for longer than a second.
     """
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {CLOSE_TIMEOUT_MS}")
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, %s)", (GATE, audience_id % GATES))
+    try:
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock(%s, %s)", (GATE, audience_id % GATES)
+        )
+    except OperationalError as problem:
+        if getattr(problem.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise GateBusy(f"intake of audience {audience_id} holds the gate") from None
     connection.exec_driver_sql("SET LOCAL lock_timeout = 0")

@@ -31,6 +31,21 @@ NONCE_BYTES = 12
 CHECK_TEXT = b"pinfold key check"
 
 
+def chunk_purpose(audience_id: int) -> str:
+    """What a staged chunk's body is sealed to."""
+    return f"staged_chunk of audience {audience_id}"
+
+
+def batch_purpose(list_id: int) -> str:
+    """What a batch's payload is sealed to."""
+    return f"batch of list {list_id}"
+
+
+def token_purpose(connection_id: int) -> str:
+    """What a connection's token is sealed to."""
+    return f"token of connection {connection_id}"
+
+
 def new_key() -> str:
     """A fresh random key in the form that PINFOLD_KEYS takes."""
     return base64.b64encode(os.urandom(KEY_BYTES)).decode()

@@ -30,6 +30,7 @@ from app.deployment import Deployment
 from app.drafting import Draft, Rejection, draft_chunks
 from app.events import MembershipEvent
 from app.gate import GATE, gate_keys
+from app.keyring import chunk_purpose
 
 CALL_MESSAGES = 10_000
 """What callers should hand in at once; larger calls are accepted and make several chunks."""
@@ -146,11 +147,6 @@ def _seal(deployment: Deployment, draft: Draft) -> _Sealed:
     )
     sealed = deployment.keyring.seal(body, chunk_purpose(audience_id))
     return _Sealed(audience_id, len(messages), len(e_values), len(m_values), sealed)
-
-
-def chunk_purpose(audience_id: int) -> str:
-    """What a chunk's body is sealed to."""
-    return f"staged_chunk of audience {audience_id}"
 
 
 def _deactivated_behind_gate(connection: sa.Connection, audience_ids: set[int]) -> set[int]:

@@ -1,0 +1,13 @@
+"""When things happen: the Celery app, its tasks, and the consumer of membership messages.
+
+    celery -A workers worker     flushes and delivers (queues flush, deliver, upkeep)
+    celery -A workers beat       asks every 15 seconds what is due
+    celery -A workers flower     shows it
+
+Messages are hints that carry row ids: losing, doubling or delaying them changes nothing but the
+time at which something happens.
+"""
+
+from workers.celery_app import app
+
+__all__ = ["app"]

@@ -1,0 +1,1 @@
+"""All that speaks to Pinterest: the client, what its answers mean, and the pace of writing."""

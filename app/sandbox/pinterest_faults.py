@@ -12,7 +12,7 @@ While the client waits in vain:
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ class Options:
     """garbage: the body."""
     size: int = 1 << 28
     """huge: bytes of the body."""
-    records: Iterable[str] = ()
+    records: frozenset[str] = frozenset()
     """refuse_records: the poison."""
     predicate: Callable[[str], bool] | None = None
     """refuse_records: tells poison, where a set does not do."""
@@ -67,7 +67,12 @@ class Options:
         digests = (call.records.digests if call.records else None) or ()
         if self.predicate is not None and any(map(self.predicate, digests)):
             return True
-        return not frozenset(self.records).isdisjoint(digests)
+        return not self.records.isdisjoint(digests)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Options":
+        """TypeError for an option that does not exist."""
+        return cls(**{**given, "records": frozenset(given.get("records", ()))})
 
 
 @dataclass
@@ -110,7 +115,10 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.clear()
+        self._scripts: list[Script] = []
+        self._chances: list[tuple[float, Script]] = []
+        self._chance_operation = "any write"
+        self._random = random.Random(0)
 
     def script(
         self,
@@ -125,11 +133,11 @@ class Faults:
     ) -> None:
         """Let the next `times` matching calls meet a fault (None: all until `clear`).
 
-        `operation` is the name of a route (`patch`, `create_list`, `get_list`, `token`, ...),
-        `any`, `any write` or `any read`. Options: see `Options`. Only calls that pass token and
-        quota count. `refuse_records` meets only writes that carry poison.
+        `operation` is the name of a route (`patch`, `create_list`, `token`, ...: see ROUTES in
+        pinterest_messages.py), `any`, `any write` or `any read`. Options: see `Options`. Only
+        calls that pass token and quota count. `refuse_records` meets only writes with poison.
         """
-        planned = Script(fault, times, skip, operation, ad_account, list_id, Options(**options))
+        planned = Script(fault, times, skip, operation, ad_account, list_id, Options.of(options))
         with self._lock:
             self._scripts.append(planned)
 
@@ -151,7 +159,7 @@ class Faults:
         drawn = [
             (
                 chance,
-                Script(fault, None, operation=operation, options=Options(**given.get(fault, {}))),
+                Script(fault, None, operation=operation, options=Options.of(given.get(fault, {}))),
             )
             for fault, chance in chances.items()
         ]
@@ -162,10 +170,7 @@ class Faults:
     def clear(self) -> None:
         """Behave again."""
         with self._lock:
-            self._scripts: list[Script] = []
-            self._chances: list[tuple[float, Script]] = []
-            self._chance_operation = "any write"
-            self._random = random.Random(0)
+            self._scripts, self._chances = [], []
 
     def remaining(self) -> int:
         """How many scripted faults have not been met yet, endless ones aside."""
@@ -229,22 +234,17 @@ def _instead(script: Script, call: Call) -> Reply:
 def _spoiled(script: Script, reply: Reply) -> Reply:
     options = script.options
     match script.fault:
-        case "drop_after":
-            return Reply(None, delivery="drop")
-        case "reset_after":
-            return Reply(None, delivery="reset")
+        case "drop_after" | "reset_after":
+            return Reply(None, delivery=script.fault.removesuffix("_after"))
         case "server_error_after":
             return _refusal(script)
         case "created":
             return replace(reply, status=201)
-        case "truncated":
-            return replace(reply, delivery="truncated")
         case "garbage":
             return replace(reply, payload=options.body.encode())
-        case "huge":
-            return replace(reply, delivery="huge", size=options.size)
-        case "drip":
-            return replace(reply, delivery="drip", seconds=options.seconds)
+        case "truncated" | "huge" | "drip":
+            seconds, size = options.seconds, options.size
+            return replace(reply, delivery=script.fault, seconds=seconds, size=size)
     return reply
 
 

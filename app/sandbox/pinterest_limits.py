@@ -1,4 +1,4 @@
-"""The quotas of the simulated Pinterest: fixed windows per category and token (API facts section 6)."""
+"""Quotas of the simulated Pinterest: fixed windows per category and token (API facts section 6)."""
 
 import math
 import threading
@@ -26,7 +26,7 @@ class Standing:
 
 
 class RateLimits:
-    """Windows that open with a token's first call; a refused call takes nothing from its window."""
+    """Windows of a second or a minute; one opens with the first call after the last has ended."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -57,7 +57,7 @@ class RateLimits:
             if not opened <= now < opened + length:
                 opened, used = now, 0
             exceeded = used >= limit
-            used += not exceeded
+            used += 1
             self._windows[category, token] = opened, used
         reset = max(1, math.ceil(opened + length - now))
         return Standing(limit, max(0, limit - used), reset, exceeded)

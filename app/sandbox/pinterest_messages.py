@@ -167,8 +167,7 @@ def understand(
     call = Call(method, path, dict(parse_qsl(query, keep_blank_values=True)), authorization)
     try:
         call.route, call.ids = find_route(method, path)
-        if limit is not None and len(body) > limit:
-            raise Refusal(413, 413, "Request body too large.")
+        _check_size(body, limit)
         if call.route.operation == "token":
             call.fields = dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
         elif method in ("POST", "PATCH"):
@@ -178,6 +177,11 @@ def understand(
     except Refusal as refusal:
         call.problem = refusal
     return call
+
+
+def _check_size(body: bytes, limit: int | None) -> None:
+    if limit is not None and len(body) > limit:
+        raise Refusal(413, 413, "Request body too large.")
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

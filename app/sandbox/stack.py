@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app import keyring
 from app.sandbox.children import Child, StackError
@@ -84,8 +84,9 @@ def celery_children(options: CeleryOptions) -> list[Child]:
             log=options.state / "logs" / f"{name}.log",
             directory=options.state,
             grace=WORKER_GRACE_S if name == "worker" else 10,
-            # Database and broker end with us, so there is nothing to finish for: tasks are safe
-            # to kill at any point. Celery has its pool killed with the worker.
+            # A supervisor that was killed takes database and broker with it, so a worker that
+            # first finished its tasks (SIGTERM) would wait for them in vain, and long. Tasks are
+            # safe to kill at any point; Celery has the kernel kill the pool with the worker.
             death_signal=signal.SIGKILL if name == "worker" else signal.SIGTERM,
         )
         for name, arguments in commands.items()
@@ -134,6 +135,7 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop everything, in order; signals are disregarded until nothing runs."""
         self._stop()
 
     def tick(self) -> list[str]:
@@ -251,7 +253,7 @@ class Stack:
         return self._state / "logs"
 
     def _stop(self) -> None:
-        with _handling(signal.SIG_IGN):
+        with _handling(_disregard):
             self._exits.close()
             self._children.clear()
 
@@ -262,7 +264,7 @@ def stop_on_signals() -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         for each in SIGNALS:  # the way out must not be interrupted by impatience
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, _disregard)
         raise Stopped(signal.Signals(number).name)
 
     with _handling(stop):
@@ -282,8 +284,12 @@ def free_port(wanted: int) -> int:
     raise StackError(f"no free port from {wanted} up: choose another with --flower-port")
 
 
+def _disregard(number: int, frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, neither inherited by children nor surprised by a signal under way."""
+
+
 @contextmanager
-def _handling(handler: Any) -> Iterator[None]:
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield

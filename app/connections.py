@@ -1,0 +1,174 @@
+"""Connections: authorised Pinterest ad accounts, their tokens and their settings."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from app.database import transaction
+from app.deployment import Deployment
+from app.errors import ConfigError, NotFound, Refused
+from app.keyring import token_purpose
+from app.lists import ensure_lists
+from app.pinterest.client import Patience, PinterestClient
+from app.settings import check_chain
+from app.tables import audience, connection
+
+SWITCHES = ("forward_email", "forward_device_id", "forward_other_digests", "create_on_activation")
+NUMBERS = (
+    "flush_messages",
+    "flush_age",
+    "record_cap",
+    "records_per_request",
+    "writes_per_minute",
+    "removal_reserve",
+)
+
+
+def read_token(text: str) -> str:
+    """A bearer token from a file's text. Raises ConfigError when it cannot be one."""
+    token = text.strip()
+    if not token:
+        raise ConfigError("the token file is empty: put the access token into it, on one line")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ConfigError("the token file must hold one token on one line, without blanks")
+    return token
+
+
+def add_connection(
+    deployment: Deployment, name: str, ad_account_id: str, token: str, **settings: Any
+) -> int:
+    """Store a new connection with its token sealed; returns its id.
+
+    Raises Refused when the name is taken, ConfigError for an account id that cannot be one.
+    """
+    if not name.strip():
+        raise ConfigError("a connection needs a name")
+    if not re.fullmatch(r"\d{1,18}", ad_account_id):
+        raise ConfigError(
+            "an ad account id is up to 18 digits, as in the Ads Manager's address bar"
+        )
+    _check(deployment, settings)
+    keyring = deployment.keyring
+    try:
+        with transaction(deployment.engine) as tx:
+            connection_id: int = tx.execute(
+                sa.insert(connection)
+                .values(name=name, ad_account_id=ad_account_id, token_sealed=b"", **settings)
+                .returning(connection.c.id)
+            ).scalar_one()
+            _store_token(
+                tx, connection_id, keyring.seal(token.encode(), token_purpose(connection_id))
+            )
+    except IntegrityError:
+        raise Refused(
+            f"connection {name} exists; `pinfold connection settings {name}` changes it, "
+            f"`pinfold connection token {name}` gives it a new token"
+        ) from None
+    return connection_id
+
+
+def replace_token(deployment: Deployment, name: str, token: str) -> None:
+    """Swap the token; a connection that was held goes on with it."""
+    row = find_connection(deployment, name)
+    sealed = deployment.keyring.seal(token.encode(), token_purpose(row.id))
+    with transaction(deployment.engine) as tx:
+        _store_token(tx, row.id, sealed)
+        resume_connection(tx, row.id)
+
+
+def change_settings(deployment: Deployment, name: str, **settings: Any) -> list[str]:
+    """Change a connection's settings; returns what people should know about the effect.
+
+    A kind switched on gets its lists at once; changes that came meanwhile were skipped.
+    """
+    row = find_connection(deployment, name)
+    _check(deployment, settings)
+    with transaction(deployment.engine) as tx:
+        tx.execute(sa.update(connection).where(connection.c.id == row.id).values(**settings))
+        for audience_id in tx.execute(
+            sa.select(audience.c.id).where(
+                audience.c.connection_id == row.id, audience.c.state != "deactivated"
+            )
+        ).scalars():
+            ensure_lists(tx, audience_id)
+    return [note for switch in SWITCHES[:2] for note in _effect(row, settings, switch)]
+
+
+def _effect(row: sa.Row[Any], settings: dict[str, Any], switch: str) -> list[str]:
+    wanted = settings.get(switch)
+    if wanted is None or wanted == getattr(row, switch):
+        return []
+    kind = "emails" if switch == "forward_email" else "device ids"
+    if wanted:
+        return [f"{kind} are forwarded from now on; changes that came while off were skipped"]
+    return [f"{kind} are no longer forwarded; what waits of them is booked as not forwarded"]
+
+
+def _check(deployment: Deployment, settings: dict[str, Any]) -> None:
+    for name in NUMBERS:
+        value = settings.get(name)
+        least = 0 if name in ("record_cap", "removal_reserve") else 1
+        if value is not None and name != "flush_age" and value < least:
+            raise ConfigError(f"{name} must be at least {least}")
+    for name in ("record_cap", "removal_reserve"):
+        if (settings.get(name) or 0) > 300_000_000:
+            raise ConfigError(f"{name} must be at most 300,000,000")
+    if settings.get("flush_age") is not None:
+        try:
+            check_chain(deployment.settings, settings["flush_age"])
+        except ValueError as problem:
+            raise ConfigError(str(problem)) from None
+
+
+def find_connection(deployment: Deployment, name: str | None) -> sa.Row[Any]:
+    """A connection by name; the only one when no name is given. Raises NotFound."""
+    with transaction(deployment.engine) as tx:
+        rows = tx.execute(sa.select(connection).order_by(connection.c.name)).all()
+    if not rows:
+        raise NotFound("there is no connection yet: `pinfold connection add NAME --help`")
+    named = [row for row in rows if name is None or row.name == name]
+    if len(named) == 1:
+        return named[0]
+    known = ", ".join(row.name for row in rows)
+    if name is None:
+        raise NotFound(f"there are several connections, name one with --connection: {known}")
+    raise NotFound(f"there is no connection {name}; there are: {known}")
+
+
+def list_connections(deployment: Deployment) -> list[sa.Row[Any]]:
+    with transaction(deployment.engine) as tx:
+        return list(tx.execute(sa.select(connection).order_by(connection.c.name)))
+
+
+def hold_connection(tx: sa.Connection, connection_id: int, reason: str, message: str) -> None:
+    """Stop everything of a connection until a person, a new token or a canary resumes it."""
+    tx.execute(
+        sa.update(connection)
+        .where(connection.c.id == connection_id, connection.c.held_reason.is_(None))
+        .values(held_reason=reason, held_message=message, held_at=sa.func.clock_timestamp())
+    )
+
+
+def resume_connection(tx: sa.Connection, connection_id: int) -> None:
+    tx.execute(
+        sa.update(connection)
+        .where(connection.c.id == connection_id)
+        .values(held_reason=None, held_message=None, held_at=None, not_before=None)
+    )
+
+
+def open_client(deployment: Deployment, row: sa.Row[Any]) -> PinterestClient:
+    """A client that speaks for a connection. Raises ConfigError when its token cannot be opened."""
+    s = deployment.settings
+    token = deployment.keyring.open(bytes(row.token_sealed), token_purpose(row.id)).decode()
+    return PinterestClient(s.pinterest_url, row.ad_account_id, token, Patience.of(s))
+
+
+def _store_token(tx: sa.Connection, connection_id: int, sealed: bytes) -> None:
+    tx.execute(
+        sa.update(connection).where(connection.c.id == connection_id).values(token_sealed=sealed)
+    )

@@ -1,0 +1,223 @@
+"""Deliver: post the batches of one customer list in order, one request after another.
+
+    lease -> create the list if it does not exist -> per batch: slot, charge, send, settle
+
+A turn ends when nothing is left, when something has to wait (that stands in the database then), at
+its time budget, or after 20 posts when other lists of the connection wait. The next turn, by
+whichever worker, goes on from what stands there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from app.bodies import hex_records
+from app.creation import make_audience, make_list, placeholder
+from app.database import transaction
+from app.deployment import Deployment
+from app.due import lists_due
+from app.errors import LeaseLost, UnreadableBody
+from app.keyring import batch_purpose
+from app.lease import NOW, release, try_claim
+from app.pinterest.outcomes import Settlement, judge
+from app.quota import Lot, abandon_in_flight, book_over_cap, room
+from app.settling import book_lane, hold, observation_values, settle_batch, settle_probe, stop
+from app.tables import batch, customer_list, observation
+from app.turn import Paused, Turn, View, client_of, unknown_values
+
+POSTS_PER_TURN = 20
+"""Requests after which a turn makes way for other lists of its connection."""
+UNKNOWNS_BEFORE_LOOKING = 2
+"""Unknown outcomes in a row after which a read must succeed before the next charge."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What one turn did; ``more`` says that the list can go on at once."""
+
+    posts: int
+    more: bool
+
+
+def deliver_once(
+    deployment: Deployment, list_id: int, stopping: Callable[[], bool] = lambda: False
+) -> Delivered | None:
+    """Take one turn with a list, None when another worker has it or it has to wait.
+
+    Raises Unavailable when Postgres goes away: the lease then runs out by itself, and what was
+    in flight is settled as unknown by the next turn.
+    """
+    turn = _begin(deployment, list_id)
+    if turn is None:
+        return None
+    turn.stopping = stopping
+    more = False
+    try:
+        while _step(turn):
+            more = _time_is_up(turn)
+            if more:
+                break
+    except Paused:
+        pass
+    except LeaseLost:
+        return Delivered(turn.posts, more=False)
+    finally:
+        turn.client.close()
+        _end(turn)
+    return Delivered(turn.posts, more)
+
+
+def _begin(deployment: Deployment, list_id: int) -> Turn | None:
+    s = deployment.settings
+    with transaction(deployment.engine) as tx:
+        claim = try_claim(tx, customer_list, list_id, s)
+        if claim is None:
+            return None
+        connection_id, client = client_of(deployment, tx, list_id)
+        turn = Turn(deployment, claim, client, connection_id, time.monotonic() + s.slice)
+        for orphan in abandon_in_flight(tx, claim):
+            if orphan.purpose == "CREATE":
+                turn.update(tx, create_unknown_at=NOW)
+            elif orphan.purpose != "AUDIENCE":
+                turn.update(tx, **unknown_values(NOW, orphan.upload_id))
+    return turn
+
+
+def _step(turn: Turn) -> bool:
+    """Do the one thing that is next for the list; True when there may be more to do now."""
+    s = turn.deployment.settings
+    with transaction(turn.deployment.engine) as tx:
+        view = turn.look(tx)
+        if view.state == "deactivated" or not view.forwarded:
+            book_lane(tx, turn)
+            return False
+        held = view.list.held_reason or view.connection.held_reason
+        if view.state != "active" or held or not view.connection_rested:
+            return False
+        lot = _next_lot(tx, turn)
+    if view.list.pinterest_list_id is None:
+        if lot is None and not view.connection.create_on_activation:
+            return False
+        return make_list(turn, view)
+    if view.audience_due:
+        return make_audience(turn, view)
+    if lot is None:
+        return False
+    if view.list.unknown_streak >= UNKNOWNS_BEFORE_LOOKING:
+        return _look_first(turn, view)
+    quiet_until = _quarantine_end(view, lot, s.quarantine)
+    if quiet_until is not None:
+        with transaction(turn.deployment.engine) as tx:
+            turn.update(tx, not_before=quiet_until)
+        return False
+    if view.list.probe_upload_id is not None:
+        return _probe(turn, view)
+    return _post(turn, view, lot)
+
+
+def _post(turn: Turn, view: View, lot: Lot) -> bool:
+    """Charge one batch, send it, settle it."""
+    keyring = turn.deployment.keyring
+    try:
+        records = hex_records(keyring.open(lot.payload, batch_purpose(turn.claim.id)))
+    except UnreadableBody as problem:
+        with transaction(turn.deployment.engine) as tx:
+            hold(tx, turn, "unreadable batch", f"batch {lot.id}: {problem}")
+        return False
+    limit = view.limit(lot.operation, turn.deployment.settings.record_cap)
+    list_id = view.list.pinterest_list_id
+    sent = turn.send(
+        lambda: turn.client.change_list(list_id, lot.operation, records),
+        purpose=lot.operation,
+        records=lot.record_count,
+        limit=limit,
+        lot=lot,
+    )
+    with transaction(turn.deployment.engine) as tx:
+        if sent is None:
+            turn.update(tx)
+            book_over_cap(tx, keyring, turn.claim, lot, room(tx, turn.claim, limit))
+            return True
+        return settle_batch(tx, turn, view, lot, sent)
+
+
+def _probe(turn: Turn, view: View) -> bool:
+    """Send one placeholder alone, to learn whether the list or its records are refused."""
+    sent = turn.send(
+        lambda: turn.client.change_list(
+            view.list.pinterest_list_id, "ADD", placeholder(view.list.list_type)
+        ),
+        purpose="PROBE",
+        records=1,
+        limit=view.limit("ADD", turn.deployment.settings.record_cap),
+        upload_id=view.list.probe_upload_id,
+    )
+    with transaction(turn.deployment.engine) as tx:
+        if sent is None:  # no room to ask: take the list for well, so that nothing waits for ever
+            turn.update(tx, proved_upload_id=view.list.probe_upload_id, probe_upload_id=None)
+            return True
+        return settle_probe(tx, turn, view, sent)
+
+
+def _look_first(turn: Turn, view: View) -> bool:
+    """After unknown outcomes in a row: a read must succeed, so that an outage eats no cap."""
+    verdict = judge(turn.client.get_list(view.list.pinterest_list_id))
+    with transaction(turn.deployment.engine) as tx:
+        if verdict.settlement is Settlement.SENT:
+            turn.update(tx, unknown_streak=UNKNOWNS_BEFORE_LOOKING - 1)
+            return True
+        return stop(tx, turn, view, verdict)
+
+
+def _quarantine_end(view: View, lot: Lot, quarantine: float) -> object | None:
+    """When the rest of a later upload ends, None when this batch may go (design section 4)."""
+    row = view.list
+    if row.unknown_at is None or row.unknown_upload_id == lot.upload_id:
+        return None
+    end = row.unknown_at + timedelta(seconds=quarantine)
+    clock_went_back = row.unknown_at > view.now + timedelta(seconds=quarantine)
+    return end if end > view.now and not clock_went_back else None
+
+
+def _next_lot(tx: sa.Connection, turn: Turn) -> Lot | None:
+    """The batch at the head of the lane: by upload, REMOVEs first, then in order of cutting."""
+    row = tx.execute(
+        sa.select(
+            batch.c.id,
+            batch.c.upload_id,
+            batch.c.parent_id,
+            batch.c.operation,
+            batch.c.record_count,
+            batch.c.refused,
+            batch.c.payload,
+        )
+        .where(batch.c.customer_list_id == turn.claim.id, batch.c.state == "waiting")
+        .order_by(batch.c.upload_id, batch.c.operation.desc(), batch.c.id)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Lot(*row[:-1], payload=bytes(row.payload))
+
+
+def _time_is_up(turn: Turn) -> bool:
+    """The turn's budget is spent, or others of the connection wait for theirs."""
+    if time.monotonic() >= turn.ends_at or turn.stopping():
+        return True
+    if turn.posts == 0 or turn.posts % POSTS_PER_TURN:
+        return False
+    with transaction(turn.deployment.engine) as tx:
+        waiting = lists_due(tx, turn.deployment.settings, turn.connection_id)
+    return bool(set(waiting) - {turn.claim.id})
+
+
+def _end(turn: Turn) -> None:
+    """Give the lease back and keep what Pinterest last said of the list."""
+    with transaction(turn.deployment.engine) as tx:
+        values = observation_values(turn.last_reply)
+        if values["batches"] is not None:
+            tx.execute(sa.insert(observation).values(customer_list_id=turn.claim.id, **values))
+        release(tx, customer_list, turn.claim)

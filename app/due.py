@@ -1,0 +1,262 @@
+"""The due check: what has to be flushed and what has to be delivered, from Postgres alone.
+
+The rule is ``flush_reason``, a pure function. ``audiences_due`` asks Postgres the same question of
+all audiences at once, over an index; a flush asks again for its audience before it cuts. Every
+wish (flush now, activate, retry) is a column or a row first, so a lost message only costs time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.database import transaction
+from app.deployment import Deployment
+from app.lease import NOW, has_passed
+from app.lists import forwarded
+from app.settings import Settings
+from app.tables import audience, batch, connection, customer_list, staged_chunk, sweep
+
+SWEEP = "due check"
+CHECK_LOCK = 0x70696E64
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the decision to flush one audience rests on."""
+
+    now: datetime
+    state: str
+    since: datetime
+    """The last upload, or the activation when there was none."""
+    asked: bool
+    draining: bool
+    """Chunks are left of a prefix that was too large for one upload."""
+    waiting_messages: int
+    lane_records: int
+    """Unsettled records in lanes that can move now: the next cut waits for them."""
+    held_records: int
+    """Unsettled records in lanes that wait for a person or a condition."""
+    held_connection: bool
+    flush_messages: int
+    flush_age: timedelta
+    lane_limit: int
+
+
+def flush_reason(facts: Facts) -> str | None:
+    """Why an audience is to be flushed now, or None (design section 3, step 3).
+
+    100,000 waiting messages flush at once; fewer wait until 3 hours after the last upload; an
+    empty queue never uploads. What waits for a deactivated audience is booked, not sent.
+    """
+    if facts.waiting_messages == 0 or facts.state == "paused":
+        return None
+    if facts.state == "deactivated":
+        return "deactivated"
+    if facts.lane_records or facts.held_records > facts.lane_limit or facts.held_connection:
+        return None
+    if facts.asked:
+        return "asked"
+    if facts.waiting_messages >= facts.flush_messages:
+        return "count"
+    if facts.draining:
+        return "drain"
+    # a last upload in the future means that the clock was set back: do not wait for it
+    old = facts.now - facts.since >= facts.flush_age or facts.since > facts.now + facts.flush_age
+    return "age" if old else None
+
+
+@dataclass(frozen=True)
+class Due:
+    audience_ids: list[int]
+    list_ids: list[int]
+
+
+def check_due_once(deployment: Deployment) -> Due | None:
+    """One check over everything, or None when another one runs or just ended.
+
+    Checks that piled up while workers were down thus cost next to nothing, without an expiry
+    that would compare the clocks of two hosts.
+    """
+    s = deployment.settings
+    with transaction(deployment.engine) as tx:
+        if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(CHECK_LOCK))).scalar():
+            return None
+        last = tx.execute(sa.select(sweep.c.finished_at).where(sweep.c.name == SWEEP)).scalar()
+        now = tx.execute(sa.select(NOW)).scalar_one()
+        if last is not None and timedelta(0) <= now - last < timedelta(
+            seconds=s.check_interval / 2
+        ):
+            return None
+        due = Due(audiences_due(tx, s), lists_due(tx, s))
+        note_sweep(tx, SWEEP, len(due.audience_ids) + len(due.list_ids))
+    return due
+
+
+def note_sweep(tx: sa.Connection, name: str, found: int) -> None:
+    """Remember that a recurring step ended now, for `status` and `doctor`."""
+    updated = tx.execute(
+        sa.update(sweep).where(sweep.c.name == name).values(finished_at=NOW, found=found)
+    )
+    if not updated.rowcount:
+        tx.execute(sa.insert(sweep).values(name=name, found=found))
+
+
+def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
+    """The audiences that ``flush_reason`` would flush and whose lease is free, oldest first."""
+    waiting = (
+        sa.select(
+            staged_chunk.c.audience_id,
+            sa.func.sum(staged_chunk.c.message_count).label("messages"),
+            sa.func.min(staged_chunk.c.id).label("oldest"),
+        )
+        .group_by(staged_chunk.c.audience_id)
+        .subquery()
+    )
+    since = sa.func.coalesce(audience.c.last_upload_at, audience.c.activated_at)
+    age = flush_age(s)
+    wanted = sa.or_(
+        audience.c.flush_requested_at.is_not(None),
+        waiting.c.messages >= sa.func.coalesce(connection.c.flush_messages, s.flush_messages),
+        waiting.c.oldest <= audience.c.drain_to,
+        since <= NOW - age,
+        since > NOW + age,
+    )
+    query = (
+        sa.select(audience.c.id)
+        .join(waiting, waiting.c.audience_id == audience.c.id)
+        .join(connection, connection.c.id == audience.c.connection_id)
+        .where(
+            has_passed(audience.c.lease_until, s.lease),
+            has_passed(audience.c.not_before, s.backoff_most),
+            sa.or_(
+                audience.c.state == "deactivated",
+                sa.and_(
+                    audience.c.state == "active",
+                    connection.c.held_reason.is_(None),
+                    wanted,
+                    audience.c.id.not_in(_lanes(held=False)),
+                    audience.c.id.not_in(
+                        _lanes(held=True).having(sa.func.sum(batch.c.record_count) > s.lane_limit)
+                    ),
+                ),
+            ),
+        )
+        .order_by(waiting.c.oldest)
+    )
+    return list(tx.execute(query).scalars())
+
+
+def _lanes(*, held: bool) -> sa.Select[Any]:
+    """The audiences with unsettled batches in a list that is held, or that is not."""
+    return (
+        sa.select(customer_list.c.audience_id)
+        .join(batch, batch.c.customer_list_id == customer_list.c.id)
+        .where(batch.c.state == "waiting", customer_list.c.held_reason.is_not(None) == held)
+        .group_by(customer_list.c.audience_id)
+    )
+
+
+def flush_age(s: Settings) -> sa.ColumnElement[Any]:
+    """The flush age in force for a row of ``connection``, as an interval."""
+    return sa.func.coalesce(connection.c.flush_age, s.flush_age) * sa.literal(
+        timedelta(seconds=1), sa.Interval()
+    )
+
+
+def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) -> list[int]:
+    """The lists with something to do (of one connection): to create, to deliver, or to book."""
+    lane = sa.exists().where(
+        batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting"
+    )
+    wanted = sa.and_(
+        customer_list.c.current,
+        customer_list.c.pinterest_list_id.is_(None),
+        connection.c.create_on_activation,
+    )
+    no_audience_yet = sa.and_(
+        customer_list.c.current,
+        customer_list.c.pinterest_list_id.is_not(None),
+        customer_list.c.pinterest_audience_id.is_(None),
+        has_passed(customer_list.c.audience_not_before, s.backoff_most),
+    )
+    sends = sa.and_(audience.c.state == "active", forwarded())
+    books = sa.or_(audience.c.state == "deactivated", sa.not_(forwarded()))
+    query = (
+        sa.select(customer_list.c.id)
+        .join(audience, audience.c.id == customer_list.c.audience_id)
+        .join(connection, connection.c.id == audience.c.connection_id)
+        .where(
+            sa.true() if connection_id is None else connection.c.id == connection_id,
+            has_passed(customer_list.c.lease_until, s.lease),
+            has_passed(customer_list.c.not_before, s.backoff_most),
+            sa.or_(
+                sa.and_(
+                    sends,
+                    customer_list.c.held_reason.is_(None),
+                    connection.c.held_reason.is_(None),
+                    has_passed(connection.c.not_before, s.backoff_most),
+                    sa.or_(lane, wanted, no_audience_yet),
+                ),
+                sa.and_(books, lane),
+            ),
+        )
+        .order_by(customer_list.c.id)
+    )
+    return list(tx.execute(query).scalars())
+
+
+def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:
+    """The facts of one audience as they stand now."""
+    chunk = sa.select(
+        sa.func.coalesce(sa.func.sum(staged_chunk.c.message_count), 0).label("messages"),
+        sa.func.min(staged_chunk.c.id).label("oldest"),
+    ).where(staged_chunk.c.audience_id == audience_id)
+    waiting = chunk.subquery()
+    held = customer_list.c.held_reason.is_not(None)
+    lanes = (
+        sa.select(
+            sa.func.coalesce(sa.func.sum(batch.c.record_count).filter(~held), 0).label("free"),
+            sa.func.coalesce(sa.func.sum(batch.c.record_count).filter(held), 0).label("held"),
+        )
+        .join(customer_list, customer_list.c.id == batch.c.customer_list_id)
+        .where(customer_list.c.audience_id == audience_id, batch.c.state == "waiting")
+        .subquery()
+    )
+    row = tx.execute(
+        sa.select(
+            NOW.label("now"),
+            audience.c.state,
+            sa.func.coalesce(audience.c.last_upload_at, audience.c.activated_at).label("since"),
+            audience.c.flush_requested_at.is_not(None).label("asked"),
+            sa.func.coalesce(waiting.c.oldest <= audience.c.drain_to, sa.false()).label("draining"),
+            waiting.c.messages,
+            lanes.c.free,
+            lanes.c.held,
+            connection.c.held_reason.is_not(None).label("held_connection"),
+            sa.func.coalesce(connection.c.flush_messages, s.flush_messages).label("flush_messages"),
+            flush_age(s).label("flush_age"),
+        )
+        .select_from(audience)
+        .join(connection, connection.c.id == audience.c.connection_id)
+        .join(waiting, sa.true())
+        .join(lanes, sa.true())
+        .where(audience.c.id == audience_id)
+    ).one()
+    return Facts(
+        now=row.now,
+        state=row.state,
+        since=row.since,
+        asked=row.asked,
+        draining=row.draining,
+        waiting_messages=row.messages,
+        lane_records=row.free,
+        held_records=row.held,
+        held_connection=row.held_connection,
+        flush_messages=row.flush_messages,
+        flush_age=row.flush_age,
+        lane_limit=s.lane_limit,
+    )

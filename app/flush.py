@@ -1,0 +1,352 @@
+"""Flush: turn a prefix of an audience's chunks into the batches of one upload.
+
+    lease -> look again -> fix the window under the gate -> read, hash, fold -> cut and commit
+
+Nothing changes before the last transaction: a crash until then leaves the chunks as they were,
+after it the batches are durable and the plain identities are gone. A window is bounded, so memory
+stays flat however much waits; what is left behind is drained at once, not 3 hours later.
+
+A flush that failed five times takes one chunk at a time; a chunk that then still fails is set
+aside by name while the rest goes on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from app.backoff import pause
+from app.bodies import pack_digests, unpack_chunk
+from app.copying import array_text, copy_rows
+from app.database import transaction
+from app.deployment import Deployment
+from app.due import facts_of, flush_reason
+from app.errors import ConfigError, LeaseLost, PinfoldError, Unavailable
+from app.events import ListType
+from app.folding import ChunkSize, Folded, Folder, cut_batches, prefix
+from app.gate import GateBusy, close_gate
+from app.keyring import batch_purpose, chunk_purpose
+from app.lease import NOW, Claim, release, seconds, try_claim, write_under
+from app.tables import audience, batch, connection, customer_list, staged_chunk, upload
+
+FAILURES_BEFORE_NARROWING = 5
+READ_MESSAGES = 20_000
+"""Bodies read at once: a few MiB, whatever the size of the chunks."""
+
+
+class FlushDied(PinfoldError):
+    """Flushes of one chunk killed their worker again and again."""
+
+
+@dataclass(frozen=True)
+class Flushed:
+    """One upload that was cut: its messages, and the lists whose lanes have something new."""
+
+    upload_id: int
+    reason: str
+    messages: int
+    batches: int
+    list_ids: list[int]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was decided when the lease was taken."""
+
+    claim: Claim
+    reason: str
+    failures: int
+    asked_at: datetime | None
+    records_per_request: int
+    forward: dict[ListType, bool]
+    forward_other_digests: bool
+    case: str
+    list_ids: dict[ListType, int]
+
+
+@dataclass(frozen=True)
+class _Window:
+    chunks: list[ChunkSize]
+    drain_to: int | None
+    """The highest waiting id when chunks are left behind, so that they follow at once."""
+
+
+def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
+    """Cut one upload of an audience if it is due and nobody else is at it; None otherwise.
+
+    Raises Unavailable when Postgres goes away (the lease then runs out by itself) and whatever
+    made the flush fail, after the failure was noted.
+    """
+    plan = _claim(deployment, audience_id)
+    if plan is None:
+        return None
+    window = _Window([], None)
+    try:
+        window = _fix_window(deployment, plan)
+        if plan.failures > 2 * FAILURES_BEFORE_NARROWING:  # it died each time, without a word
+            raise FlushDied(f"the flush of chunk {window.chunks[0].id} ended without a word")
+        folded = _read_and_fold(deployment, plan, window)
+        return _commit(deployment, plan, window, folded)
+    except GateBusy:
+        _give_up(deployment, plan, failures=plan.failures - 1)
+    except (LeaseLost, Unavailable) as lost:
+        if isinstance(lost, Unavailable):
+            raise
+    except ConfigError:
+        _give_up(deployment, plan, failures=plan.failures - 1, rest=True)
+        raise
+    except Exception as failure:
+        _note_failure(deployment, plan, window, failure)
+        raise
+    return None
+
+
+def _claim(deployment: Deployment, audience_id: int) -> _Plan | None:
+    s = deployment.settings
+    with transaction(deployment.engine) as tx:
+        claim = try_claim(tx, audience, audience_id, s)
+        if claim is None:
+            return None
+        facts = facts_of(tx, audience_id, s)
+        reason = flush_reason(facts)
+        if reason is None:
+            nothing_waits = {} if facts.waiting_messages else {"flush_requested_at": None}
+            release(tx, audience, claim, **nothing_waits)
+            return None
+        write_under(tx, audience, claim, flush_failures=audience.c.flush_failures + 1)
+        row = tx.execute(
+            sa.select(connection, audience.c.flush_failures, audience.c.flush_requested_at)
+            .join(audience, audience.c.connection_id == connection.c.id)
+            .where(audience.c.id == audience_id)
+        ).one()
+        lists = tx.execute(
+            sa.select(customer_list.c.list_type, customer_list.c.id).where(
+                customer_list.c.audience_id == audience_id, customer_list.c.current
+            )
+        )
+        return _Plan(
+            claim=claim,
+            reason=reason,
+            failures=row.flush_failures,
+            asked_at=row.flush_requested_at,
+            records_per_request=row.records_per_request or s.records_per_request,
+            forward={ListType.EMAIL: row.forward_email, ListType.MAID: row.forward_device_id},
+            forward_other_digests=row.forward_other_digests,
+            case=row.device_id_case,
+            list_ids={ListType(found.list_type): found.id for found in lists},
+        )
+
+
+def _fix_window(deployment: Deployment, plan: _Plan) -> _Window:
+    """Read the ids of the upload's chunks while no intake of this audience is half committed."""
+    s = deployment.settings
+    audience_id = plan.claim.id
+    with transaction(deployment.engine) as tx:
+        close_gate(tx, audience_id)
+        chunks = prefix(_sizes(tx, audience_id), s.window_messages, s.window_identities)
+        newest = tx.execute(
+            sa.select(sa.func.max(staged_chunk.c.id)).where(
+                staged_chunk.c.audience_id == audience_id
+            )
+        ).scalar()
+    if plan.failures > FAILURES_BEFORE_NARROWING:
+        chunks = chunks[:1]
+    drain_to = newest if chunks and newest != chunks[-1].id else None
+    return _Window(chunks, drain_to)
+
+
+def _sizes(tx: sa.Connection, audience_id: int) -> Iterator[ChunkSize]:
+    query = (
+        sa.select(
+            staged_chunk.c.id,
+            staged_chunk.c.message_count,
+            staged_chunk.c.email_count + staged_chunk.c.maid_count,
+        )
+        .where(staged_chunk.c.audience_id == audience_id)
+        .order_by(staged_chunk.c.id)
+        .execution_options(yield_per=1_000)
+    )
+    with tx.execute(query) as rows:
+        for row in rows:
+            yield ChunkSize(*row)
+
+
+def _read_and_fold(deployment: Deployment, plan: _Plan, window: _Window) -> dict[ListType, Folded]:
+    if plan.reason == "deactivated":
+        return _book_unread(deployment, plan, window)
+    folders = {
+        list_type: Folder(
+            forward=plan.forward[list_type],
+            forward_other_digests=plan.forward_other_digests,
+            case=plan.case if list_type is ListType.MAID else "lower",
+        )
+        for list_type in ListType
+    }
+    purpose = chunk_purpose(plan.claim.id)
+    for ids in _slices(window.chunks):
+        for body in _bodies(deployment, plan.claim.id, ids):
+            email, maid = unpack_chunk(deployment.keyring.open(body, purpose))
+            folders[ListType.EMAIL].take(email)
+            folders[ListType.MAID].take(maid)
+    return {list_type: folder.fold() for list_type, folder in folders.items()}
+
+
+def _slices(chunks: list[ChunkSize]) -> Iterator[list[int]]:
+    ids: list[int] = []
+    messages = 0
+    for chunk in chunks:
+        ids.append(chunk.id)
+        messages += chunk.messages
+        if messages >= READ_MESSAGES:
+            yield ids
+            ids, messages = [], 0
+    if ids:
+        yield ids
+
+
+def _bodies(deployment: Deployment, audience_id: int, ids: list[int]) -> list[bytes]:
+    with transaction(deployment.engine) as tx:
+        rows = tx.exec_driver_sql(
+            "SELECT body FROM staged_chunk"
+            " WHERE audience_id = %s AND id = ANY(%s::bigint[]) ORDER BY id",
+            (audience_id, array_text(ids)),
+        )
+        return [bytes(row.body) for row in rows]
+
+
+def _book_unread(deployment: Deployment, plan: _Plan, window: _Window) -> dict[ListType, Folded]:
+    """Everything of a deactivated audience is not forwarded; the counts tell how much it is."""
+    with transaction(deployment.engine) as tx:
+        row = tx.exec_driver_sql(
+            "SELECT coalesce(sum(email_count), 0) AS emails, coalesce(sum(maid_count), 0) AS maids"
+            " FROM staged_chunk WHERE audience_id = %s AND id = ANY(%s::bigint[])",
+            (plan.claim.id, array_text(chunk.id for chunk in window.chunks)),
+        ).one()
+    return {
+        ListType.EMAIL: Folded(row.emails, row.emails, 0, [], []),
+        ListType.MAID: Folded(row.maids, row.maids, 0, [], []),
+    }
+
+
+def _commit(
+    deployment: Deployment, plan: _Plan, window: _Window, folded: dict[ListType, Folded]
+) -> Flushed:
+    """The one transaction that changes anything: fence, upload, batches, exact delete."""
+    state = "deactivated" if plan.reason == "deactivated" else "active"
+    messages = sum(chunk.messages for chunk in window.chunks)
+    sealed = [
+        (list_type, operation, digests, deployment.keyring.seal(pack_digests(digests), purpose))
+        for list_type, result in folded.items()
+        for purpose in [batch_purpose(plan.list_ids.get(list_type, 0))]
+        for operation, digests in cut_batches(result, plan.records_per_request)
+    ]
+    with transaction(deployment.engine) as tx:
+        write_under(
+            tx,
+            audience,
+            plan.claim,
+            audience.c.state == state,
+            last_upload_at=NOW,
+            drain_to=window.drain_to,
+            flush_requested_at=sa.case(
+                (audience.c.flush_requested_at == plan.asked_at, None),
+                else_=audience.c.flush_requested_at,
+            ),
+            flush_failures=0,
+            not_before=None,
+            lease_until=None,
+        )
+        upload_id = _insert_upload(tx, plan, messages, folded)
+        copy_rows(
+            tx,
+            batch,
+            ("upload_id", "customer_list_id", "operation", "record_count", "payload"),
+            (
+                _pack_batch(upload_id, plan.list_ids[list_type], operation, len(digests), body)
+                for list_type, operation, digests, body in sealed
+            ),
+        )
+        _delete_exactly(tx, plan.claim.id, [chunk.id for chunk in window.chunks])
+    list_ids = {plan.list_ids[list_type] for list_type, *_ in sealed}
+    return Flushed(upload_id, plan.reason, messages, len(sealed), sorted(list_ids))
+
+
+def _insert_upload(
+    tx: sa.Connection, plan: _Plan, messages: int, folded: dict[ListType, Folded]
+) -> int:
+    email, maid = folded[ListType.EMAIL], folded[ListType.MAID]
+    upload_id: int = tx.execute(
+        sa.insert(upload)
+        .values(
+            audience_id=plan.claim.id,
+            reason=plan.reason,
+            message_count=messages,
+            email_read=email.read,
+            email_not_forwarded=email.not_forwarded,
+            email_folded=email.folded,
+            maid_read=maid.read,
+            maid_not_forwarded=maid.not_forwarded,
+            maid_folded=maid.folded,
+        )
+        .returning(upload.c.id)
+    ).scalar_one()
+    return upload_id
+
+
+def _pack_batch(
+    upload_id: int, list_id: int, operation: str, record_count: int, payload: bytes
+) -> bytes:
+    name = operation.encode()
+    return (
+        struct.pack(
+            f">hiqiqi{len(name)}siii",
+            *(5, 8, upload_id, 8, list_id, len(name), name, 4, record_count, len(payload)),
+        )
+        + payload
+    )
+
+
+def _delete_exactly(tx: sa.Connection, audience_id: int, ids: list[int]) -> None:
+    """Delete the chunks that were read, by id: one that came later with a smaller id stays (P1)."""
+    deleted = tx.exec_driver_sql(
+        "DELETE FROM staged_chunk WHERE audience_id = %s AND id = ANY(%s::bigint[])",
+        (audience_id, array_text(ids)),
+    ).rowcount
+    if deleted != len(ids):
+        raise LeaseLost(f"{len(ids) - deleted} chunks of the cut are gone: somebody else took them")
+
+
+def _give_up(deployment: Deployment, plan: _Plan, *, failures: int, rest: bool = False) -> None:
+    later = {"not_before": NOW + seconds(deployment.settings.backoff_first)} if rest else {}
+    with transaction(deployment.engine) as tx:
+        release(tx, audience, plan.claim, flush_failures=failures, **later)
+
+
+def _note_failure(deployment: Deployment, plan: _Plan, window: _Window, failure: Exception) -> None:
+    """Come again later; a chunk that failed on its own is set aside and the rest goes on."""
+    alone = plan.failures > FAILURES_BEFORE_NARROWING and len(window.chunks) == 1
+    with transaction(deployment.engine) as tx:
+        if alone:
+            _set_aside(tx, plan.claim.id, window.chunks[0].id, type(failure).__name__)
+        rest = 0.0 if alone else pause(plan.failures, deployment.settings)
+        release(tx, audience, plan.claim, not_before=NOW + seconds(rest))
+
+
+_SET_ASIDE = sa.text("""
+WITH chunk AS (
+    DELETE FROM staged_chunk WHERE audience_id = :audience_id AND id = :chunk_id RETURNING *
+)
+INSERT INTO held_chunk
+       (id, audience_id, message_count, email_count, maid_count, arrived_at, body, held_reason)
+SELECT id, audience_id, message_count, email_count, maid_count, arrived_at, body, :reason FROM chunk
+""")
+
+
+def _set_aside(tx: sa.Connection, audience_id: int, chunk_id: int, reason: str) -> None:
+    """Move a chunk out of the way, under its id, until a person lets it try again."""
+    values = {"audience_id": audience_id, "chunk_id": chunk_id, "reason": reason}
+    tx.execute(_SET_ASIDE, values)

@@ -1,0 +1,72 @@
+"""Leases with epochs: who may write about an audience or a list, and until when.
+
+Every claim raises the epoch. Whoever writes under a lease names its epoch and must hit exactly one
+row; a worker that was frozen and lost its lease hits none, and its word is void (LeaseLost). All
+times are the database's clock. A time impossibly far ahead counts as past, so a clock that jumps
+back freezes nothing (reliability, P11).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from app.errors import LeaseLost
+from app.settings import Settings
+
+NOW: sa.ColumnElement[Any] = sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
+
+
+class Claim(NamedTuple):
+    """The right to write about row ``id``, as long as no later claim raised the epoch."""
+
+    id: int
+    epoch: int
+
+
+def seconds(count: float) -> sa.ColumnElement[Any]:
+    return sa.literal(timedelta(seconds=count), sa.Interval())
+
+
+def has_passed(column: sa.ColumnElement[Any], longest: float) -> sa.ColumnElement[bool]:
+    """True where a time is unset, past, or further ahead than it could ever have been set."""
+    return sa.or_(column.is_(None), column <= NOW, column > NOW + seconds(3 * longest))
+
+
+def try_claim(connection: sa.Connection, table: sa.Table, row_id: int, s: Settings) -> Claim | None:
+    """Take the lease of one row when it is free and its pause is over."""
+    epoch = connection.execute(
+        sa.update(table)
+        .where(
+            table.c.id == row_id,
+            has_passed(table.c.lease_until, s.lease),
+            has_passed(table.c.not_before, s.backoff_most),
+        )
+        .values(epoch=table.c.epoch + 1, lease_until=NOW + seconds(s.lease))
+        .returning(table.c.epoch)
+    ).scalar()
+    return None if epoch is None else Claim(row_id, epoch)
+
+
+def write_under(
+    connection: sa.Connection, table: sa.Table, claim: Claim, *also: Any, **values: Any
+) -> None:
+    """Update the claimed row. Raises LeaseLost unless the claim and the conditions still hold."""
+    updated = connection.execute(
+        sa.update(table)
+        .where(table.c.id == claim.id, table.c.epoch == claim.epoch, *also)
+        .values(**values)
+    )
+    if updated.rowcount != 1:
+        raise LeaseLost(f"{table.name} {claim.id} was taken over; nothing was written")
+
+
+def release(connection: sa.Connection, table: sa.Table, claim: Claim, **values: Any) -> None:
+    """Give the lease back, if it is still ours, and note what else should stand."""
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == claim.id, table.c.epoch == claim.epoch)
+        .values(lease_until=None, **values)
+    )

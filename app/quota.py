@@ -1,0 +1,205 @@
+"""The cap: charge before sending, settle after, split what does not fit (design section 4).
+
+``charged`` of a list is an upper bound of the records Pinterest may have processed, at every
+instant: it grows in the transaction that inserts the attempt, before the first byte leaves, and
+shrinks only where an attempt was certainly not processed. One attempt is at most one request.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from app.bodies import pack_digests, unpack_digests
+from app.errors import LeaseLost
+from app.keyring import KeyRing, batch_purpose
+from app.lease import NOW, Claim, seconds, write_under
+from app.lists import forwarded
+from app.pinterest.outcomes import Answer, Settlement
+from app.settings import Settings
+from app.tables import attempt, audience, batch, connection, customer_list
+
+
+class Charge(NamedTuple):
+    """The right to send one request of ``records`` records."""
+
+    attempt_id: int
+    records: int
+
+
+class Lot(NamedTuple):
+    """A batch that is next in its lane."""
+
+    id: int
+    upload_id: int
+    parent_id: int | None
+    operation: str
+    record_count: int
+    refused: bool
+    payload: bytes
+
+
+def charge(
+    tx: sa.Connection,
+    claim: Claim,
+    s: Settings,
+    *,
+    purpose: str,
+    records: int,
+    limit: int,
+    lot: Lot | None = None,
+    upload_id: int | None = None,
+) -> Charge | None:
+    """Charge an attempt in flight, and renew the lease; None when it would pass ``limit``.
+
+    Raises LeaseLost when the lease is gone, the audience is not active or its kind is not
+    forwarded any more. If the commit fails, nothing may be sent.
+    """
+    updated = tx.execute(
+        sa.update(customer_list)
+        .where(
+            customer_list.c.id == claim.id,
+            customer_list.c.epoch == claim.epoch,
+            customer_list.c.lease_until > NOW,
+            customer_list.c.charged + records <= limit,
+            _may_send(),
+        )
+        .values(charged=customer_list.c.charged + records, lease_until=NOW + seconds(s.lease))
+    )
+    if updated.rowcount != 1:
+        if _fits(tx, claim, records, limit):
+            raise LeaseLost(f"list {claim.id} may not be sent to any more")
+        return None
+    attempt_id: int = tx.execute(
+        sa.insert(attempt)
+        .values(
+            customer_list_id=claim.id,
+            batch_id=lot.id if lot else None,
+            upload_id=lot.upload_id if lot else upload_id,
+            purpose=purpose,
+            record_count=records,
+            epoch=claim.epoch,
+        )
+        .returning(attempt.c.id)
+    ).scalar_one()
+    return Charge(attempt_id, records)
+
+
+def _may_send() -> sa.ColumnElement[bool]:
+    """The audience is active and the list's kind forwarded, read in the charging statement."""
+    return sa.exists(
+        sa.select(sa.literal(1))
+        .select_from(audience.join(connection, connection.c.id == audience.c.connection_id))
+        .where(
+            audience.c.id == customer_list.c.audience_id, audience.c.state == "active", forwarded()
+        )
+        .correlate(customer_list)
+    )
+
+
+def _fits(tx: sa.Connection, claim: Claim, records: int, limit: int) -> bool:
+    charged = tx.execute(
+        sa.select(customer_list.c.charged).where(customer_list.c.id == claim.id)
+    ).scalar_one()
+    return bool(charged + records <= limit)
+
+
+def room(tx: sa.Connection, claim: Claim, limit: int) -> int:
+    """How many records still fit under a limit."""
+    charged = tx.execute(
+        sa.select(customer_list.c.charged).where(customer_list.c.id == claim.id)
+    ).scalar_one()
+    return max(0, limit - int(charged))
+
+
+def settle(
+    tx: sa.Connection, claim: Claim, made: Charge, settlement: Settlement, answer: Answer
+) -> None:
+    """Record what became of an attempt; a refused one gives its charge back.
+
+    Raises LeaseLost when another epoch took over: it has settled this attempt as unknown.
+    """
+    updated = tx.execute(
+        sa.update(attempt)
+        .where(
+            attempt.c.id == made.attempt_id,
+            attempt.c.state == "in_flight",
+            attempt.c.epoch == claim.epoch,
+        )
+        .values(
+            state=settlement.value,
+            settled_at=NOW,
+            http_status=answer.status,
+            pinterest_code=answer.code,
+            request_id=(answer.request_id or "")[:100] or None,
+            detail=None if settlement is Settlement.SENT else answer.message,
+        )
+    )
+    if updated.rowcount != 1:
+        raise LeaseLost(f"attempt {made.attempt_id} was settled by a later worker")
+    given_back = made.records if settlement is Settlement.REFUSED else 0
+    write_under(tx, customer_list, claim, charged=customer_list.c.charged - given_back)
+
+
+def abandon_in_flight(tx: sa.Connection, claim: Claim) -> list[sa.Row[tuple[int | None, str]]]:
+    """Settle what an earlier worker left in flight as unknown; returns upload id and purpose."""
+    return list(
+        tx.execute(
+            sa.update(attempt)
+            .where(attempt.c.customer_list_id == claim.id, attempt.c.state == "in_flight")
+            .values(state="unknown", settled_at=NOW, detail="its worker died")
+            .returning(attempt.c.upload_id, attempt.c.purpose)
+        )
+    )
+
+
+def close_batch(tx: sa.Connection, lot: Lot, state: str) -> None:
+    """Settle a waiting batch for good. Its digests go, unless they stay in quarantine."""
+    kept = {} if state == "quarantined" else {"payload": None}
+    updated = tx.execute(
+        sa.update(batch)
+        .where(batch.c.id == lot.id, batch.c.state == "waiting")
+        .values(state=state, settled_at=NOW, **kept)
+    )
+    if updated.rowcount != 1:
+        raise LeaseLost(f"batch {lot.id} was settled by a later worker")
+
+
+def split(tx: sa.Connection, keyring: KeyRing, claim: Claim, lot: Lot, first: int) -> list[int]:
+    """Replace a batch by two, the first with ``first`` records, in its place in the lane."""
+    purpose = batch_purpose(claim.id)
+    digests = unpack_digests(keyring.open(lot.payload, purpose))
+    close_batch(tx, lot, "split")
+    halves = []
+    for part in (digests[:first], digests[first:]):
+        halves.append(
+            tx.execute(
+                sa.insert(batch)
+                .values(
+                    upload_id=lot.upload_id,
+                    customer_list_id=claim.id,
+                    parent_id=lot.id,
+                    operation=lot.operation,
+                    record_count=len(part),
+                    payload=keyring.seal(pack_digests(part), purpose),
+                )
+                .returning(batch.c.id)
+            ).scalar_one()
+        )
+    return halves
+
+
+def book_over_cap(
+    tx: sa.Connection, keyring: KeyRing, claim: Claim, lot: Lot, fitting: int
+) -> None:
+    """Book what does not fit under the cap; what fits goes on as a batch of its own."""
+    if not fitting:
+        close_batch(tx, lot, "over_cap")
+        return
+    _, rest = split(tx, keyring, claim, lot, fitting)
+    tx.execute(
+        sa.update(batch)
+        .where(batch.c.id == rest)
+        .values(state="over_cap", settled_at=NOW, payload=None)
+    )

@@ -1,0 +1,204 @@
+"""A turn: one worker's time with one customer list, under its lease.
+
+Every request that writes goes through ``Turn.send``: take a rate slot, charge, send under the
+dead-man timer with no transaction open, and hand the answer back to be settled. What a list looks
+like now is read anew for every step (``Turn.look``), so a switch or a pause counts at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from app.connections import open_client
+from app.database import transaction
+from app.deadman import armed
+from app.deployment import Deployment
+from app.errors import LeaseLost
+from app.lease import NOW, Claim, has_passed, seconds, write_under
+from app.lists import forwarded
+from app.pinterest.client import PinterestClient
+from app.pinterest.outcomes import Answer, Settlement, Verdict, judge
+from app.pinterest.throttle import take_slot
+from app.quota import Charge, Lot, charge, settle
+from app.tables import audience, connection, customer_list
+
+MARGIN_S = 0.2
+
+
+class View(NamedTuple):
+    """A list with its audience and connection, as they stand now."""
+
+    list: sa.Row[Any]
+    audience_name: str
+    state: str
+    forwarded: bool
+    connection: sa.Row[Any]
+    now: datetime
+    connection_rested: bool
+    audience_due: bool
+    """Pinterest has no audience of the list yet, and it is time to ask for one."""
+
+    def limit(self, operation: str, cap: int) -> int:
+        """The most that may be charged for an operation: ADDs leave the removal reserve free."""
+        cap = cap if self.connection.record_cap is None else self.connection.record_cap
+        reserve = 0 if operation == "REMOVE" else self.connection.removal_reserve
+        return max(0, int(cap - reserve))
+
+
+class Sent(NamedTuple):
+    """A request that went out, or was prevented after its charge, with what it means."""
+
+    charge: Charge
+    answer: Answer
+    verdict: Verdict
+
+
+@dataclass
+class Turn:
+    deployment: Deployment
+    claim: Claim
+    client: PinterestClient
+    connection_id: int
+    ends_at: float
+    """By the monotonic clock; a step begun before may end after it."""
+    stopping: Callable[[], bool] = lambda: False
+    """True once the process was asked to stop: the turn ends after the request under way."""
+    posts: int = 0
+    last_reply: dict[str, Any] = field(default_factory=dict)
+
+    def look(self, tx: sa.Connection) -> View:
+        row = tx.execute(
+            sa.select(customer_list).where(
+                customer_list.c.id == self.claim.id, customer_list.c.epoch == self.claim.epoch
+            )
+        ).one_or_none()
+        if row is None:
+            raise LeaseLost(f"list {self.claim.id} was taken over")
+        longest = self.deployment.settings.backoff_most
+        around = tx.execute(
+            sa.select(
+                audience.c.name,
+                audience.c.state,
+                forwarded().label("forwarded"),
+                NOW.label("now"),
+                has_passed(connection.c.not_before, longest).label("rested"),
+                has_passed(customer_list.c.audience_not_before, longest).label("audience_due"),
+            )
+            .join_from(customer_list, audience, audience.c.id == customer_list.c.audience_id)
+            .join(connection, connection.c.id == audience.c.connection_id)
+            .where(customer_list.c.id == self.claim.id)
+        ).one()
+        account = tx.execute(
+            sa.select(connection).where(connection.c.id == self.connection_id)
+        ).one()
+        return View(
+            list=row,
+            audience_name=around.name,
+            state=around.state,
+            forwarded=around.forwarded,
+            connection=account,
+            now=around.now,
+            connection_rested=around.rested,
+            audience_due=row.pinterest_audience_id is None and around.audience_due,
+        )
+
+    def send(
+        self,
+        call: Callable[[], Answer],
+        *,
+        purpose: str,
+        records: int,
+        limit: int,
+        lot: Lot | None = None,
+        upload_id: int | None = None,
+    ) -> Sent | None:
+        """Charge and make one writing request; None when the charge does not fit under ``limit``.
+
+        Raises Paused when the connection's next slot is too far off. The caller settles.
+        """
+        self._await_slot()
+        s = self.deployment.settings
+        leased_at = time.monotonic()
+        with transaction(self.deployment.engine) as tx:
+            made = charge(
+                tx,
+                self.claim,
+                s,
+                purpose=purpose,
+                records=records,
+                limit=limit,
+                lot=lot,
+                upload_id=upload_id,
+            )
+        if made is None:
+            return None
+        answer = self._call_in_time(call, leased_at)
+        self.posts += 1
+        if answer.ok:
+            self.last_reply = dict(answer.body)
+        return Sent(made, answer, judge(answer))
+
+    def settle(self, tx: sa.Connection, sent: Sent) -> None:
+        settle(tx, self.claim, sent.charge, sent.verdict.settlement, sent.answer)
+
+    def update(self, tx: sa.Connection, **values: Any) -> None:
+        """Write about the list under its lease."""
+        write_under(tx, customer_list, self.claim, **values)
+
+    def _await_slot(self) -> None:
+        """Wait for a rate slot, under the lease but before the charge and in no transaction."""
+        with transaction(self.deployment.engine) as tx:
+            wait = take_slot(tx, self.connection_id, self.deployment.settings)
+            if wait > self.deployment.settings.patience:
+                self.update(tx, not_before=NOW + seconds(wait))
+        if wait > self.deployment.settings.patience:
+            raise Paused
+        if wait > 0:
+            time.sleep(wait)
+
+    def _call_in_time(self, call: Callable[[], Answer], leased_at: float) -> Answer:
+        """Make the request unless too little of the lease is left for it."""
+        s = self.deployment.settings
+        remaining = s.dead_man - (time.monotonic() - leased_at)
+        if remaining < s.call_deadline:
+            return Answer(None, left=False, fault="too little of the lease was left")
+        with armed(remaining):
+            if time.monotonic() - leased_at > s.lease - s.call_deadline + MARGIN_S:
+                return Answer(None, left=False, fault="too little of the lease was left")
+            return call()
+
+
+class Paused(Exception):  # noqa: N818 a turn that ends, no error
+    """The turn ends here; when it goes on stands in the database."""
+
+
+def client_of(
+    deployment: Deployment, tx: sa.Connection, list_id: int
+) -> tuple[int, PinterestClient]:
+    """The connection of a list, and a client that speaks for it."""
+    row = tx.execute(
+        sa.select(connection)
+        .join(audience, audience.c.connection_id == connection.c.id)
+        .join(customer_list, customer_list.c.audience_id == audience.c.id)
+        .where(customer_list.c.id == list_id)
+    ).one()
+    return row.id, open_client(deployment, row)
+
+
+def unknown_values(sent_at: Any, upload_id: int | None) -> dict[str, Any]:
+    """What a list remembers after an unknown outcome: the quarantine of later uploads begins."""
+    return {
+        "unknown_at": sent_at,
+        "unknown_upload_id": upload_id,
+        "unknown_streak": customer_list.c.unknown_streak + 1,
+    }
+
+
+def is_unknown(sent: Sent) -> bool:
+    return sent.verdict.settlement is Settlement.UNKNOWN

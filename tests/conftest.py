@@ -1,0 +1,101 @@
+"""What tests stand on: a real Postgres, a real broker, the Pinterest simulator.
+
+``PINFOLD_TEST_DATABASE_URL`` and ``PINFOLD_TEST_BROKER_URL`` (redis://...) name servers to use
+instead of the embedded ones; the database user must be allowed to create databases.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+import redis
+
+from app.migrate import upgrade
+from app.sandbox.embedded_postgres import EmbeddedPostgres, PostgresServer
+from app.sandbox.embedded_valkey import EmbeddedValkey
+
+if TYPE_CHECKING:
+    from app.sandbox.pinterest import PinterestSimulator
+
+
+class NamedBroker:
+    """The server of PINFOLD_TEST_BROKER_URL, with the face of EmbeddedValkey."""
+
+    def __init__(self, address: str) -> None:
+        self._address = urlsplit(address)
+
+    def url(self, number: int = 0) -> str:
+        return self._address._replace(path=f"/{number}").geturl()
+
+    def flush(self) -> None:
+        with redis.Redis.from_url(self.url()) as server:
+            server.flushdb()
+
+
+@pytest.fixture(scope="session")
+def service_directory() -> Iterator[Path]:
+    """Open to pass through, unlike pytest's own: as root, Postgres runs as `nobody`."""
+    with tempfile.TemporaryDirectory(prefix="pinfold-test-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres(service_directory: Path) -> Iterator[PostgresServer]:
+    """The database server of this test session."""
+    if named := os.environ.get("PINFOLD_TEST_DATABASE_URL"):
+        yield PostgresServer(named)
+        return
+    server = EmbeddedPostgres(service_directory)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> Iterator[str]:
+    """The name of a migrated, empty database that nothing is connected to."""
+    name = f"pinfold_template_{uuid4().hex}"
+    postgres.create_database(name)
+    upgrade(postgres.url(name))
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def fresh_database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """The address of a migrated, empty database that is this test's own."""
+    name = f"pinfold_test_{uuid4().hex}"
+    postgres.create_database(
+        name, migrated_template
+    )  # 20 ms: WAL_LOG, the default, beats FILE_COPY
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def valkey(service_directory: Path) -> Iterator[EmbeddedValkey | NamedBroker]:
+    """The broker of this test session; ``flush()`` empties it."""
+    if named := os.environ.get("PINFOLD_TEST_BROKER_URL"):
+        yield NamedBroker(named)
+        return
+    server = EmbeddedValkey(service_directory)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def simulator() -> Iterator[PinterestSimulator]:
+    """A running Pinterest simulator; ``base_url`` is its address."""
+    from app.sandbox.pinterest import PinterestSimulator  # noqa: PLC0415 only for tests that ask
+
+    with PinterestSimulator() as running:
+        yield running

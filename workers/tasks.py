@@ -1,0 +1,66 @@
+"""The tasks: each calls one step with a row id and rings for what follows. Returns are counts."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from app.books import purge_receipts_once
+from app.delivery import deliver_once
+from app.due import check_due_once
+from app.flush import flush_once
+from app.resuming import check_held_once
+from workers.celery_app import app
+from workers.doorbell import CeleryDoorbell
+from workers.process import deployment, stopping
+
+
+@cache
+def doorbell() -> CeleryDoorbell:
+    return CeleryDoorbell(app, deployment().settings)
+
+
+@app.task(name="pinfold.check_due")  # type: ignore[untyped-decorator]
+def check_due() -> str:
+    """Ring for everything that is due; beat sends this every 15 seconds."""
+    due = check_due_once(deployment())
+    if due is None:
+        return "another check just ran"
+    for audience_id in due.audience_ids:
+        doorbell().flush(audience_id)
+    for list_id in due.list_ids:
+        doorbell().deliver(list_id)
+    return f"{len(due.audience_ids)} audiences to flush, {len(due.list_ids)} lists to deliver"
+
+
+@app.task(name="pinfold.flush")  # type: ignore[untyped-decorator]
+def flush(audience_id: int) -> str:
+    """Cut one upload of an audience, if it is due."""
+    flushed = flush_once(deployment(), audience_id)
+    if flushed is None:
+        return "not due"
+    for list_id in flushed.list_ids:
+        doorbell().deliver(list_id)
+    if not flushed.list_ids:
+        doorbell().flush(audience_id)
+    return f"{flushed.messages} messages into {flushed.batches} batches ({flushed.reason})"
+
+
+@app.task(name="pinfold.deliver")  # type: ignore[untyped-decorator]
+def deliver(list_id: int) -> str:
+    """Take one turn with a customer list."""
+    delivered = deliver_once(deployment(), list_id, stopping)
+    if delivered is None:
+        return "not free"
+    if delivered.more and not stopping():
+        doorbell().deliver(list_id)
+    elif delivered.lane_empty:
+        doorbell().flush(delivered.audience_id)
+    return f"{delivered.posts} requests"
+
+
+@app.task(name="pinfold.tidy")  # type: ignore[untyped-decorator]
+def tidy() -> str:
+    """Look at what is held, and drop receipts past their use."""
+    resumed = check_held_once(deployment())
+    purged = purge_receipts_once(deployment())
+    return f"{resumed} resumed, {purged} receipts dropped"
