@@ -40,6 +40,7 @@ UNKNOWNS_BEFORE_LOOKING = 2
 class Delivered:
     """What one turn did; ``more`` says that the list can go on at once."""
 
+    audience_id: int
     posts: int
     more: bool
 
@@ -65,11 +66,11 @@ def deliver_once(
     except Paused:
         pass
     except LeaseLost:
-        return Delivered(turn.posts, more=False)
+        return Delivered(turn.audience_id, turn.posts, more=False)
     finally:
         turn.client.close()
         _end(turn)
-    return Delivered(turn.posts, more)
+    return Delivered(turn.audience_id, turn.posts, more)
 
 
 def _begin(deployment: Deployment, list_id: int) -> Turn | None:
@@ -78,8 +79,10 @@ def _begin(deployment: Deployment, list_id: int) -> Turn | None:
         claim = try_claim(tx, customer_list, list_id, s)
         if claim is None:
             return None
-        connection_id, client = client_of(deployment, tx, list_id)
-        turn = Turn(deployment, claim, client, connection_id, time.monotonic() + s.slice)
+        audience_id, connection_id, client = client_of(deployment, tx, list_id)
+        turn = Turn(
+            deployment, claim, client, audience_id, connection_id, time.monotonic() + s.slice
+        )
         for orphan in abandon_in_flight(tx, claim):
             if orphan.purpose == "CREATE":
                 turn.update(tx, create_unknown_at=NOW)

@@ -51,6 +51,8 @@ class Flushed:
     messages: int
     batches: int
     list_ids: list[int]
+    more: bool
+    """Chunks were left behind: the next cut follows when the lanes are empty."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,8 @@ def _commit(
         )
         _delete_exactly(tx, plan.claim.id, [chunk.id for chunk in window.chunks])
     list_ids = {plan.list_ids[list_type] for list_type, *_ in sealed}
-    return Flushed(upload_id, plan.reason, messages, len(sealed), sorted(list_ids))
+    more = window.drain_to is not None
+    return Flushed(upload_id, plan.reason, messages, len(sealed), sorted(list_ids), more)
 
 
 def _insert_upload(

@@ -26,8 +26,8 @@ CASES: Final[dict[str, Callable[[str], str]]] = {
     "as_is": str,
 }
 
-_NOT_IN_ADDRESS = r"\x00-\x20\x7f-\xa0\ud800-\udfff\s@\"'`,;:<>()\[\]\\"
-_NOT_ALL_ZEROS = r"(?![0-]+\Z)"
+_NOT_IN_ADDRESS = r"\x00-\x20\x7f-\xa0\ud800-\udfff\s@\",;:<>()\[\]\\"
+_NOT_ALL_ZEROS = r"(?![0-]+\Z|')"  # nor a value that came with its quotes
 _HEX = "[0-9a-fA-F]"
 _DIGESTS = rf"({_HEX}{{40}})|({_HEX}{{32}}|{_HEX}{{64}})"
 _ADDRESS_OR_DIGEST = re.compile(

@@ -34,12 +34,16 @@ def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, i
             .where(customer_list.c.audience_id.in_(ids), waits)
             .values(**RESUMED)
         ).rowcount
-        held = tx.execute(
-            sa.select(connection.c.id).where(
-                connection.c.id.in_(accounts) if audience_id is not None else sa.true(),
-                connection.c.held_reason.is_not(None),
+        held = (
+            tx.execute(
+                sa.select(connection.c.id).where(
+                    connection.c.id.in_(accounts) if audience_id is not None else sa.true(),
+                    connection.c.held_reason.is_not(None),
+                )
             )
-        ).scalars().all()
+            .scalars()
+            .all()
+        )
         for connection_id in held:
             resume_connection(tx, connection_id)
         tx.execute(

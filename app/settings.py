@@ -156,8 +156,12 @@ def _from_running_stack(environ: Mapping[str, str]) -> dict[str, Any]:
     if any(f"{PREFIX}DATABASE_URL{end}" in environ for end in ("", "_FILE")):
         return {}
     for path in RUN_FILES:
-        if path.exists():
-            return _from_environment(json.loads(path.read_text())["environment"])
+        try:
+            run = json.loads(path.read_text())
+            os.kill(run["pid"], 0)
+        except (OSError, ValueError, KeyError):
+            continue  # none runs there, or one that was killed
+        return _from_environment(run["environment"])
     return {}
 
 

@@ -64,6 +64,7 @@ class Turn:
     deployment: Deployment
     claim: Claim
     client: PinterestClient
+    audience_id: int
     connection_id: int
     ends_at: float
     """By the monotonic clock; a step begun before may end after it."""
@@ -180,15 +181,15 @@ class Paused(Exception):  # noqa: N818 a turn that ends, no error
 
 def client_of(
     deployment: Deployment, tx: sa.Connection, list_id: int
-) -> tuple[int, PinterestClient]:
-    """The connection of a list, and a client that speaks for it."""
+) -> tuple[int, int, PinterestClient]:
+    """The audience and the connection of a list, and a client that speaks for it."""
     row = tx.execute(
-        sa.select(connection)
+        sa.select(connection, customer_list.c.audience_id)
         .join(audience, audience.c.connection_id == connection.c.id)
         .join(customer_list, customer_list.c.audience_id == audience.c.id)
         .where(customer_list.c.id == list_id)
     ).one()
-    return row.id, open_client(deployment, row)
+    return row.audience_id, row.id, open_client(deployment, row)
 
 
 def unknown_values(sent_at: Any, upload_id: int | None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import context
 
@@ -10,7 +12,7 @@ from app.tables import metadata
 LOCK_KEY = 0x70696E66  # "pinf": two deployments that migrate at once wait for each other
 LOCK_TIMEOUT_MS = 30_000
 
-options = {
+options: dict[str, Any] = {
     "target_metadata": metadata,
     "transaction_per_migration": True,
     "compare_server_default": True,

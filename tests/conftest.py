@@ -73,9 +73,7 @@ def migrated_template(postgres: PostgresServer) -> Iterator[str]:
 def fresh_database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     """The address of a migrated, empty database that is this test's own."""
     name = f"pinfold_test_{uuid4().hex}"
-    postgres.create_database(
-        name, migrated_template
-    )  # 20 ms: WAL_LOG, the default, beats FILE_COPY
+    postgres.create_database(name, migrated_template)  # WAL_LOG, the default, beats FILE_COPY
     yield postgres.url(name)
     postgres.drop_database(name)
 

@@ -8,6 +8,18 @@ Messages are hints that carry row ids: losing, doubling or delaying them changes
 time at which something happens.
 """
 
-from workers.celery_app import app
+from __future__ import annotations
 
-__all__ = ["app"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def __getattr__(name: str) -> Celery:
+    """``workers.app`` for Celery's commands, made when asked for: `pinfold` needs no broker."""
+    if name != "app":
+        raise AttributeError(name)
+    from workers.celery_app import app  # noqa: PLC0415
+
+    return app

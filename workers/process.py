@@ -36,7 +36,6 @@ def stopping() -> bool:
     return _stop_asked.is_set()
 
 
-@celeryd_after_setup.connect
 def refuse_other_pools(instance: Any, **_: Any) -> None:
     """Requests to Pinterest are made by processes only: threads cannot be fenced by a timer."""
     pool = instance.pool_cls if isinstance(instance.pool_cls, str) else instance.pool_cls.__module__
@@ -47,23 +46,26 @@ def refuse_other_pools(instance: Any, **_: Any) -> None:
         )
 
 
-@worker_init.connect
 def check_before_work(**_: Any) -> None:
     """Refuse to start with a clear line where work could only fail."""
     try:
         deployment().require_schema()
-        _ = deployment().keyring
+        _keys = deployment().keyring
     except PinfoldError as problem:
         raise SystemExit(f"pinfold: {problem}") from None
 
 
-@worker_process_init.connect
 def start_child(**_: Any) -> None:
     """A child never shares its parent's sockets, and the dead-man timer must really kill."""
     deployment().engine.dispose(close=False)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-@worker_shutting_down.connect
 def ask_turns_to_end(**_: Any) -> None:
     _stop_asked.set()
+
+
+celeryd_after_setup.connect(refuse_other_pools)
+worker_init.connect(check_before_work)
+worker_process_init.connect(start_child)
+worker_shutting_down.connect(ask_turns_to_end)

@@ -40,7 +40,7 @@ def flush(audience_id: int) -> str:
         return "not due"
     for list_id in flushed.list_ids:
         doorbell().deliver(list_id)
-    if not flushed.list_ids:
+    if flushed.more and not flushed.list_ids:
         doorbell().flush(audience_id)
     return f"{flushed.messages} messages into {flushed.batches} batches ({flushed.reason})"
 
@@ -53,8 +53,8 @@ def deliver(list_id: int) -> str:
         return "not free"
     if delivered.more and not stopping():
         doorbell().deliver(list_id)
-    elif delivered.lane_empty:
-        doorbell().flush(delivered.audience_id)
+    elif delivered.posts:
+        doorbell().flush(delivered.audience_id)  # what a bounded window left behind follows at once
     return f"{delivered.posts} requests"
 
 

@@ -97,7 +97,7 @@ class Stack:
     """All processes of one state directory, as a context manager. Use it from the main thread.
 
     ``environment`` is what the children get beside the addresses; nothing else of ours reaches
-    them. A named ``database_url`` or ``broker_url`` is used instead of starting one. ``migration``
+    them. ``fresh`` begins with an empty database and broker. A named ``database_url`` or ``broker_url`` is used instead of starting one. ``migration``
     and ``children`` say what is run; tests pass stand-ins.
     """
 
@@ -111,6 +111,7 @@ class Stack:
         worker_concurrency: int = 2,
         flower_port: int | None = 5555,
         simulator: SimulatorOptions | None = None,
+        fresh: bool = False,
         migration: Sequence[str] = MIGRATION,
         children: Callable[[CeleryOptions], list[Child]] = celery_children,
     ) -> None:
@@ -122,6 +123,7 @@ class Stack:
         self._environment = environment
         self._concurrency, self._flower_port = worker_concurrency, flower_port
         self._simulator, self._migration, self._celery = simulator, migration, children
+        self._fresh = fresh
         self._children: list[Child] = []
         self._exits = ExitStack()
 
@@ -171,7 +173,7 @@ class Stack:
         claim.take(self._state)
         self._exits.callback(claim.release)
         self._run_file.unlink(missing_ok=True)  # of a supervisor that was killed
-        self._logs.mkdir(mode=0o700, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
 
     def _start_services(self) -> None:
         """Both at once: Valkey loads while Postgres makes its files."""
@@ -184,9 +186,14 @@ class Stack:
             postgres = EmbeddedPostgres(self._state)
             self._exits.callback(postgres.stop)
             self._children.append(postgres.start())
+            if self._fresh:
+                postgres.drop_database("pinfold")
+                postgres.create_database("pinfold")
             self.addresses["PINFOLD_DATABASE_URL"] = postgres.url()
         if valkey is not None:
             valkey.wait_ready()
+            if self._fresh:
+                valkey.flush()
             self.addresses["PINFOLD_BROKER_URL"] = valkey.url()
 
     def _provide_keys(self) -> None:
@@ -226,7 +233,7 @@ class Stack:
             name,
             argv,
             env=self._child_environment(),
-            log=self._logs / f"{name}.log",
+            log=self.logs / f"{name}.log",
             directory=self._state,
             ready=ready,
         )
@@ -249,7 +256,7 @@ class Stack:
         return self._state / "run.json"
 
     @property
-    def _logs(self) -> Path:
+    def logs(self) -> Path:
         return self._state / "logs"
 
     def _stop(self) -> None:

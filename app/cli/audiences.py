@@ -1,0 +1,137 @@
+"""``pinfold audience``: activate, pause, resume, deactivate. Nothing is ever deleted at Pinterest."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from app import audiences
+from app.cli.outside import Outside
+from app.cli.terminal import say
+from app.status import AudienceStatus, ListStatus, read_status
+
+commands = typer.Typer(help="Upstream audiences and what becomes of them.", no_args_is_help=True)
+
+Connection = Annotated[
+    str | None, typer.Option("--connection", "-c", help="Needed where there are several.")
+]
+Reference = Annotated[str, typer.Argument(metavar="AUDIENCE", help="Its name or upstream id.")]
+WAIT_S = 60.0
+POLL_S = 0.3
+
+
+@commands.command("activate")
+def activate(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="What the Pinterest audiences are called.")],
+    upstream_id: Annotated[str, typer.Option("--id", help="Its id in the upstream system.")],
+    connection: Connection = None,
+    wait: Annotated[bool, typer.Option(help="Wait until Pinterest has made the lists.")] = True,
+) -> None:
+    """Forward an audience to Pinterest from now on, as NAME-EMAIL and NAME-MAID. Safe to repeat.
+
+    Example: pinfold audience activate "Lapsed buyers" --id 31001 --connection main
+    """
+    outside: Outside = ctx.obj
+    activated = audiences.activate(outside.deployment, name, upstream_id, connection)
+    again = {None: "activated", "active": "active already"}.get(activated.was, "active again")
+    say(f"{name} is {again}; its events are accepted under the id {upstream_id}")
+    if activated.was == "deactivated":
+        say("its lists and counts go on where they were; changes that came meanwhile were refused")
+    doorbell = outside.doorbell()
+    for list_id in activated.list_ids:
+        doorbell.deliver(list_id)
+    if wait:
+        _watch(outside, activated.audience_id)
+
+
+def _watch(outside: Outside, audience_id: int) -> None:
+    """Show each list as Pinterest makes it; a worker does the work, so nothing is lost by leaving."""
+    shown: set[str] = set()
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        status = _status_of(outside, audience_id)
+        for item in status.lists:
+            if item.list_type not in shown and (_settled(item) or status.held_reason):
+                shown.add(item.list_type)
+                say(_line(item, status))
+        if len(shown) == len(status.lists):
+            return
+        if time.monotonic() > deadline:
+            say("Pinterest has not made the lists yet; it goes on by itself once a worker runs")
+            say("(pinfold doctor says whether one does, pinfold status shows how far it is)")
+            return
+        time.sleep(POLL_S)
+
+
+def _settled(item: ListStatus) -> bool:
+    return bool(item.held_reason or (item.pinterest_list_id and item.pinterest_audience_id))
+
+
+def _line(item: ListStatus, status: AudienceStatus) -> str:
+    if item.held_reason:
+        return f"{item.name}: held, {item.held_reason} ({item.held_message})"
+    if not _settled(item):
+        return f"{item.name}: waits, the connection is held: {status.held_reason}"
+    return f"{item.name}: list {item.pinterest_list_id}, audience {item.pinterest_audience_id}"
+
+
+def _status_of(outside: Outside, audience_id: int) -> AudienceStatus:
+    found = read_status(outside.deployment).audiences
+    return next(item for item in found if item.audience_id == audience_id)
+
+
+@commands.command("pause")
+def pause(ctx: typer.Context, audience: Reference, connection: Connection = None) -> None:
+    """Send nothing for now. Events go on being accepted and wait.
+
+    Example: pinfold audience pause "Lapsed buyers"
+    """
+    outside: Outside = ctx.obj
+    row = audiences.find_audience(outside.deployment, audience, connection)
+    audiences.pause(outside.deployment, row.id)
+    say(f"{row.name} is paused: everything waits; pinfold audience resume {row.upstream_id}")
+
+
+@commands.command("resume")
+def resume(ctx: typer.Context, audience: Reference, connection: Connection = None) -> None:
+    """Send again what waited while paused.
+
+    Example: pinfold audience resume "Lapsed buyers"
+    """
+    outside: Outside = ctx.obj
+    row = audiences.find_audience(outside.deployment, audience, connection)
+    audiences.resume(outside.deployment, row.id)
+    waiting = audiences.waiting_of(outside.deployment, row.id)
+    say(f"{row.name} goes on: {waiting.messages:,} messages and {waiting.records:,} records waited")
+
+
+@commands.command("deactivate")
+def deactivate(
+    ctx: typer.Context,
+    audience: Reference,
+    connection: Connection = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop forwarding. What waits is not sent; nothing is deleted at Pinterest.
+
+    Example: pinfold audience deactivate "Lapsed buyers" --yes
+    """
+    outside: Outside = ctx.obj
+    row = audiences.find_audience(outside.deployment, audience, connection)
+    waiting = audiences.waiting_of(outside.deployment, row.id)
+    say(
+        f"{row.name}: {waiting.messages:,} waiting messages and {waiting.records:,} records in its "
+        "lanes will not be sent, they are booked as not forwarded"
+    )
+    if not yes:
+        typer.confirm("deactivate?", abort=True)
+    doorbell = outside.doorbell()
+    for list_id in audiences.deactivate(outside.deployment, row.id):
+        doorbell.deliver(list_id)
+    doorbell.flush(row.id)
+    say(
+        f"{row.name} is deactivated. Its audiences at Pinterest stay as they are, with their members"
+    )

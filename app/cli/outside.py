@@ -1,0 +1,48 @@
+"""What commands need from the layer above, handed in by ``workers.console``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from app.deployment import Deployment
+from app.doorbell import Doorbell, SilentDoorbell
+from app.errors import ConfigError
+from app.settings import Settings, load_settings
+
+
+class Broker(Protocol):
+    """The broker as the command line uses it."""
+
+    def doorbell(self, settings: Settings) -> Doorbell: ...
+
+    def workers_answering(self, settings: Settings, timeout: float) -> list[str]:
+        """Names of the workers that answer; raises Unavailable when the broker is away."""
+
+    def consume(self, deployment: Deployment, connection_id: int | None) -> int:
+        """Stage membership messages until told to stop; returns how many messages."""
+
+
+@dataclass
+class Outside:
+    broker: Broker
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings()
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """This installation, its schema checked. Raises PinfoldError with the fix."""
+        deployment = Deployment(self.settings)
+        deployment.require_schema()
+        return deployment
+
+    def doorbell(self) -> Doorbell:
+        """The doorbell, or a silent one where no broker is set: beat will notice."""
+
+        try:
+            return self.broker.doorbell(self.settings)
+        except ConfigError:
+            return SilentDoorbell()

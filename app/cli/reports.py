@@ -1,0 +1,159 @@
+"""Commands that show: status, books, doctor."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import orjson
+import typer
+
+from app import doctor as checks
+from app.books import read_books, rejected_by_reason
+from app.cli.outside import Outside
+from app.cli.terminal import say, show, table
+from app.status import AudienceStatus, Status, read_status, short
+
+BOOK_COLUMNS = (
+    "received",
+    "waiting",
+    "not_forwarded",
+    "folded",
+    "sent",
+    "over_cap",
+    "quarantined",
+    "charged",
+)
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def register(root: typer.Typer) -> None:
+    root.command("status")(status)
+    root.command("books")(books)
+    root.command("doctor")(doctor)
+
+
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show per audience what waits, what was sent, what comes next, what is held and why.
+
+    Example: pinfold status --json
+    """
+    outside: Outside = ctx.obj
+    now = read_status(outside.deployment)
+    if as_json:
+        typer.echo(
+            orjson.dumps(
+                {
+                    "at": now.at,
+                    "last_check_at": now.last_check_at,
+                    "audiences": [item.as_json() for item in now.audiences],
+                }
+            ).decode()
+        )
+        return
+    if not now.audiences:
+        say("no audience yet: pinfold audience activate NAME --id UPSTREAM_ID")
+        return
+    show_status(now)
+
+
+def show_status(now: Status) -> None:
+    drawn = table(
+        "", ("audience", "state", ">waiting", ">last upload", "next upload", "list", ">sent of cap")
+    )
+    for item in now.audiences:
+        head = (
+            f"{item.name}\n({item.upstream_id})",
+            item.state,
+            f"{item.waiting:,}",
+            _ago(now.at, item.last_upload_at),
+            item.next_upload,
+        )
+        cells = [(row.list_type, f"{row.sent:,}\n/ {row.cap:,}") for row in item.lists]
+        for number, cell in enumerate(cells or [("none", "")]):
+            drawn.add_row(*(head if number == 0 else ("",) * len(head)), *cell)
+    show(drawn)
+    for item in now.audiences:
+        for line in troubles(item):
+            say(line, "yellow")
+    checked = _ago(now.at, now.last_check_at)
+    say(f"beat looked {checked}" if now.last_check_at else "beat has never looked: is it running?")
+
+
+def troubles(item: AudienceStatus) -> list[str]:
+    """Everything about an audience that people should know, a line each."""
+    lines = []
+    if item.held_reason:
+        lines.append(
+            f"{item.name}: connection {item.connection} is held: {item.held_reason} "
+            f"({item.held_message})"
+        )
+    if item.set_aside:
+        lines.append(f"{item.name}: {item.set_aside:,} messages are set aside: pinfold retry")
+    for row in item.lists:
+        if row.held_reason:
+            lines.append(f"{row.name}: held: {row.held_reason} ({row.held_message}): pinfold retry")
+        lines += [f"{row.name}: {note}" for note in row.notes]
+    return lines
+
+
+def _ago(now: datetime, then: datetime | None) -> str:
+    return "never" if then is None else f"{short(now - then)} ago"
+
+
+def books(
+    ctx: typer.Context,
+    as_json: Json = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything is off.")] = False,
+) -> None:
+    """Show that every accepted identity is accounted for, per list.
+
+    Example: pinfold books --check
+    """
+    outside: Outside = ctx.obj
+    rows = read_books(outside.deployment)
+    rejected = rejected_by_reason(outside.deployment)
+    if as_json:
+        lists = [row.as_json() for row in rows]
+        typer.echo(orjson.dumps({"lists": lists, "rejected": rejected}).decode())
+    else:
+        heads = (f">{column.replace('_', ' ')}" for column in BOOK_COLUMNS)
+        drawn = table("in accepted identities", ("audience", "list", *heads, "balance"))
+        for row in rows:
+            counts = (f"{getattr(row, column):,}" for column in BOOK_COLUMNS)
+            drawn.add_row(
+                row.audience, row.list_type, *counts, _balance(row.difference, row.balanced)
+            )
+        show(drawn)
+        for reason, count in rejected.items():
+            say(f"rejected at intake: {count:,}  {reason}")
+    off = [row for row in rows if not row.balanced]
+    for row in off if check else []:
+        say(f"the books of {row.audience} {row.list_type} do not balance", "red")
+    if check and off:
+        raise typer.Exit(1)
+
+
+def _balance(difference: int, balanced: bool) -> str:
+    if balanced:
+        return "ok"
+    return f"off by {difference:,}" if difference else "charged is not what was attempted"
+
+
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Check everything this installation needs, and say what to do. Exit 1 if something is wrong.
+
+    Example: pinfold doctor
+    """
+    outside: Outside = ctx.obj
+    findings = checks.examine(outside.broker.workers_answering)
+    if as_json:
+        typer.echo(orjson.dumps([finding.as_json() for finding in findings]).decode())
+    else:
+        styles = {"ok": "green", "warning": "yellow", "wrong": "red"}
+        for finding in findings:
+            say(f"{finding.verdict:8} {finding.what:14} {finding.found}", styles[finding.verdict])
+            if finding.fix:
+                say(f"{'':8} {'':14} -> {finding.fix}")
+    if any(finding.verdict == "wrong" for finding in findings):
+        raise typer.Exit(1)

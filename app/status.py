@@ -1,0 +1,226 @@
+"""What people ask of a running installation: per audience and list, what waits, what was sent, what
+comes next, what is held and why. Read in one transaction; all numbers are of one moment."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.database import transaction
+from app.deployment import Deployment
+from app.due import SWEEP, flush_age
+from app.lease import NOW
+from app.tables import (
+    audience,
+    batch,
+    connection,
+    customer_list,
+    held_chunk,
+    observation,
+    staged_chunk,
+    sweep,
+)
+
+TOO_SMALL = "under 100 matched people: it cannot be targeted, a campaign on it does not serve"
+
+
+@dataclass(frozen=True)
+class ListStatus:
+    list_type: str
+    name: str
+    pinterest_list_id: str | None
+    pinterest_audience_id: str | None
+    sent: int
+    """Records that count against the cap: sent, or perhaps sent."""
+    cap: int
+    in_lane: int
+    held_reason: str | None
+    held_message: str | None
+    not_before: datetime | None
+    notes: list[str]
+
+    @property
+    def full(self) -> bool:
+        return self.sent >= self.cap
+
+
+@dataclass(frozen=True)
+class AudienceStatus:
+    audience_id: int
+    upstream_id: str
+    name: str
+    connection: str
+    state: str
+    waiting: int
+    last_upload_at: datetime | None
+    next_upload: str
+    next_upload_at: datetime | None
+    set_aside: int
+    held_reason: str | None
+    held_message: str | None
+    lists: list[ListStatus]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Status:
+    at: datetime
+    last_check_at: datetime | None
+    audiences: list[AudienceStatus]
+
+
+def read_status(deployment: Deployment) -> Status:
+    s = deployment.settings
+    with transaction(deployment.engine) as tx:
+        now: datetime = tx.execute(sa.select(NOW)).scalar_one()
+        last_check = tx.execute(
+            sa.select(sweep.c.finished_at).where(sweep.c.name == SWEEP)
+        ).scalar()
+        lists = _lists(tx, s.record_cap)
+        audiences = [
+            _audience(row, now, lists.get(row.id, [])) for row in _audiences(tx, deployment)
+        ]
+    return Status(now, last_check, audiences)
+
+
+def _audiences(tx: sa.Connection, deployment: Deployment) -> list[sa.Row[Any]]:
+    s = deployment.settings
+    waiting = (
+        sa.select(staged_chunk.c.audience_id, sa.func.sum(staged_chunk.c.message_count).label("n"))
+        .group_by(staged_chunk.c.audience_id)
+        .subquery()
+    )
+    aside = (
+        sa.select(held_chunk.c.audience_id, sa.func.sum(held_chunk.c.message_count).label("n"))
+        .group_by(held_chunk.c.audience_id)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            audience,
+            connection.c.name.label("connection_name"),
+            connection.c.held_reason,
+            connection.c.held_message,
+            sa.func.coalesce(waiting.c.n, 0).label("waiting"),
+            sa.func.coalesce(aside.c.n, 0).label("set_aside"),
+            sa.func.coalesce(connection.c.flush_messages, s.flush_messages).label("flush_messages"),
+            flush_age(s).label("flush_age"),
+        )
+        .join(connection, connection.c.id == audience.c.connection_id)
+        .outerjoin(waiting, waiting.c.audience_id == audience.c.id)
+        .outerjoin(aside, aside.c.audience_id == audience.c.id)
+        .order_by(connection.c.name, audience.c.name, audience.c.id)
+    )
+    return list(tx.execute(query))
+
+
+def _audience(row: sa.Row[Any], now: datetime, lists: list[ListStatus]) -> AudienceStatus:
+    next_upload, at = _next_upload(row, now, any(item.in_lane for item in lists))
+    return AudienceStatus(
+        audience_id=row.id,
+        upstream_id=row.upstream_id,
+        name=row.name,
+        connection=row.connection_name,
+        state=row.state,
+        waiting=int(row.waiting),
+        last_upload_at=row.last_upload_at,
+        next_upload=next_upload,
+        next_upload_at=at,
+        set_aside=int(row.set_aside),
+        held_reason=row.held_reason,
+        held_message=row.held_message,
+        lists=lists,
+    )
+
+
+def _next_upload(row: sa.Row[Any], now: datetime, in_lane: bool) -> tuple[str, datetime | None]:
+    """What triggers the next upload, in words, and when if that is a time."""
+    if row.state != "active":
+        return f"none while {row.state}", None
+    if in_lane:
+        return "after the lane is empty", None
+    if not row.waiting:
+        return "nothing waits", None
+    due_at: datetime = (row.last_upload_at or row.activated_at) + row.flush_age
+    if row.flush_requested_at or row.waiting >= row.flush_messages or due_at <= now:
+        return "now", now
+    missing = int(row.flush_messages - row.waiting)
+    return f"in {short(due_at - now)}, or after {missing:,} more messages", due_at
+
+
+def short(span: timedelta) -> str:
+    """A span of time as people say it."""
+    total = max(0, int(span.total_seconds()))
+    days, hours, minutes = total // 86_400, total % 86_400 // 3_600, total % 3_600 // 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{total} s"
+
+
+def _lists(tx: sa.Connection, cap: int) -> dict[int, list[ListStatus]]:
+    lane = (
+        sa.select(batch.c.customer_list_id, sa.func.sum(batch.c.record_count).label("n"))
+        .where(batch.c.state == "waiting")
+        .group_by(batch.c.customer_list_id)
+        .subquery()
+    )
+    newest = (
+        sa.select(observation.c.list_status)
+        .where(observation.c.customer_list_id == customer_list.c.id)
+        .order_by(observation.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            customer_list,
+            sa.func.coalesce(connection.c.record_cap, cap).label("cap"),
+            sa.func.coalesce(lane.c.n, 0).label("in_lane"),
+            newest.label("list_status"),
+        )
+        .join(audience, audience.c.id == customer_list.c.audience_id)
+        .join(connection, connection.c.id == audience.c.connection_id)
+        .outerjoin(lane, lane.c.customer_list_id == customer_list.c.id)
+        .where(customer_list.c.current)
+        .order_by(customer_list.c.list_type)
+    )
+    found: dict[int, list[ListStatus]] = {}
+    for row in tx.execute(query):
+        found.setdefault(row.audience_id, []).append(_list(row))
+    return found
+
+
+def _list(row: sa.Row[Any]) -> ListStatus:
+    return ListStatus(
+        list_type=row.list_type,
+        name=row.name,
+        pinterest_list_id=row.pinterest_list_id,
+        pinterest_audience_id=row.pinterest_audience_id,
+        sent=row.charged,
+        cap=row.cap,
+        in_lane=int(row.in_lane),
+        held_reason=row.held_reason,
+        held_message=row.held_message,
+        not_before=row.not_before,
+        notes=_notes(row),
+    )
+
+
+def _notes(row: sa.Row[Any]) -> list[str]:
+    notes = []
+    if row.charged >= row.cap:
+        notes.append(f"full: {row.cap:,} records were sent, nothing more is sent to it")
+    if row.pinterest_list_id is None:
+        notes.append("not yet created at Pinterest")
+    elif row.pinterest_audience_id is None:
+        notes.append("the list stands, Pinterest has no audience of it yet")
+    if row.list_status == "TOO_SMALL":
+        notes.append(TOO_SMALL)
+    return notes

@@ -1,0 +1,276 @@
+"""Intake over the broker: membership events that an upstream publishes straight to a queue.
+
+Exchange ``pinfold.events`` (direct), routing key ``events``, queue ``pinfold.events``. A message is
+one event as JSON, an array of them, or one a line. In five lines an upstream publishes:
+
+    from kombu import Connection
+    with Connection("amqp://user:secret@host//") as broker:
+        events = [{"audience": "31001", "operation": "add", "email": "ana.ruiz@example.org"}]
+        broker.Producer(serializer="json").publish(
+            events, exchange="pinfold.events", routing_key="events", message_id="any unique text")
+
+Messages are taken in batches and acknowledged after the commit. One that the broker delivers
+again is recognised by its ``message_id`` for a week and not staged twice, so a person who left is
+not brought back. A message that is no event goes to ``pinfold.events.dead``, sealed with our key,
+with the reason in the header ``reason``; single bad events in a good message are counted in the
+receipt.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from celery.utils.log import get_logger
+from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
+
+from app.deployment import Deployment
+from app.errors import InvalidEvent, Unavailable
+from app.events import MembershipEvent, parse_message
+from app.receipts import MESSAGE_ID_BYTES, received_before
+from app.staging import CALL_MESSAGES, Intake, stage
+from workers.celery_app import configuration
+from workers.reconnecting import mend_redis_transport
+
+log = get_logger(__name__)
+
+SOURCE = "queue"
+ROUTING_KEY = "events"
+EXCHANGE = Exchange("pinfold.events", type="direct", durable=True)
+DEAD_EXCHANGE = Exchange("pinfold.events.dead", type="direct", durable=True)
+DEAD_PURPOSE = "dead letter"
+PREFETCH = 2_000
+LINGER_S = 0.2
+"""How long a batch waits for more messages before it is staged."""
+POLL_S = 1.0
+DATABASE_PAUSE_S = 2.0
+LONGEST_MESSAGE = 8 << 20
+
+
+def queues(*, quorum: bool) -> tuple[Queue, Queue]:
+    """The queue of events and the queue of dead letters."""
+    arguments = {"x-queue-type": "quorum"} if quorum else None
+    return (
+        Queue("pinfold.events", EXCHANGE, ROUTING_KEY, durable=True, queue_arguments=arguments),
+        Queue(
+            "pinfold.events.dead",
+            DEAD_EXCHANGE,
+            ROUTING_KEY,
+            durable=True,
+            queue_arguments=arguments,
+        ),
+    )
+
+
+@dataclass
+class _Batch:
+    """Messages taken from the broker and not yet acknowledged, and the events in them."""
+
+    messages: list[Message] = field(default_factory=list)
+    events: list[MembershipEvent] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    ids: set[bytes] = field(default_factory=set)
+    dead: list[tuple[bytes, str]] = field(default_factory=list)
+    key: str = field(default_factory=lambda: secrets.token_hex(16))
+    """One key for all tries to commit this batch: a commit whose reply was lost counts once."""
+
+
+def consume(deployment: Deployment, connection_id: int | None) -> int:
+    """Stage what comes until SIGTERM or Ctrl-C; returns the number of messages acknowledged.
+
+    An absent broker or database is waited for; nothing is acknowledged meanwhile.
+    """
+    stopping = _stop_on_signals()
+    mend_redis_transport()
+    settings = deployment.settings
+    options = configuration(settings)
+    intake = Intake(deployment, SOURCE, connection_id)
+    taken = 0
+    while not stopping:
+        try:
+            with Connection(
+                settings.require_broker_url(),
+                transport_options=options["broker_transport_options"],
+                connect_timeout=5,
+                heartbeat=30,
+            ) as connection:
+                connection.connect()
+                log.info("intake reads %s", queues(quorum=False)[0].name)
+                taken += _consume_until_broken(connection, intake, stopping)
+        except _broker_errors() as problem:
+            log.warning("the broker is away (%s), trying again", type(problem).__name__)
+            _pause(stopping, DATABASE_PAUSE_S)
+    return taken
+
+
+def _consume_until_broken(connection: Connection, intake: Intake, stopping: list[int]) -> int:
+    channel = connection.channel()
+    events, dead = queues(quorum=connection.transport.driver_type == "amqp")
+    dead(channel).declare()
+    arrived: list[Message] = []
+    taken = 0
+    with Consumer(channel, [events], on_message=arrived.append) as consumer:
+        consumer.qos(prefetch_count=PREFETCH)
+        producer = Producer(channel)
+        while not stopping:
+            _gather(connection, arrived, stopping)
+            if arrived:
+                batch = _read(intake, arrived[:PREFETCH])
+                del arrived[:PREFETCH]
+                if not _commit(intake, batch, stopping):
+                    break
+                _bury(intake, producer, batch)
+                for message in batch.messages:
+                    message.ack()
+                taken += len(batch.messages)
+    return taken
+
+
+def _gather(connection: Connection, arrived: list[Message], stopping: list[int]) -> None:
+    """Wait for a first message, then a little for more; returns early when told to stop."""
+    deadline = time.monotonic() + POLL_S
+    while len(arrived) < PREFETCH and not stopping:
+        try:
+            connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
+        except (TimeoutError, socket.timeout):
+            connection.heartbeat_check()
+            return
+        if len(arrived) == 1:
+            deadline = time.monotonic() + LINGER_S
+        if time.monotonic() >= deadline:
+            return
+
+
+def _read(intake: Intake, messages: list[Message]) -> _Batch:
+    """Parse the messages; leave out those that were staged by an earlier delivery."""
+    batch = _Batch(messages)
+    again = {_id(message) for message in messages if message.delivery_info.get("redelivered")}
+    known = received_before(intake.deployment, SOURCE, again - {b""}) if again - {b""} else set()
+    for message in messages:
+        message_id = _id(message)
+        if message_id and (message_id in known or message_id in batch.ids):
+            continue
+        _read_message(batch, message)
+        if message_id:
+            batch.ids.add(message_id)
+    return batch
+
+
+def _id(message: Message) -> bytes:
+    """Eight bytes for a message's id, none where the publisher gave none."""
+    name = message.properties.get("message_id")
+    return sha256(str(name).encode()).digest()[:MESSAGE_ID_BYTES] if name else b""
+
+
+def _read_message(batch: _Batch, message: Message) -> None:
+    body = _bytes(message.body)
+    try:
+        if len(body) > LONGEST_MESSAGE:
+            raise InvalidEvent("message", f"is longer than {LONGEST_MESSAGE:,} bytes")
+        items = _items(body)
+        good, rejected = [], Counter[str]()
+        for item in items:
+            try:
+                event, faults = parse_message(item)
+            except InvalidEvent as problem:
+                rejected[f"{problem.field}: {problem.reason}"] += 1
+            else:
+                good.append(event)
+                rejected.update(fault.reason for fault in faults)
+        if not good:
+            raise InvalidEvent("message", next(iter(rejected), "holds no event"))
+    except InvalidEvent as problem:
+        batch.dead.append((body, str(problem)))
+        batch.rejected[problem.reason] += 1
+    else:
+        batch.events += good
+        batch.rejected += rejected
+
+
+def _items(body: bytes) -> list[Any]:
+    """The events of a message: one object, an array, or an object a line."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            return [orjson.loads(line) for line in body.splitlines() if line.strip()]
+        except orjson.JSONDecodeError:
+            raise InvalidEvent("message", "is not JSON") from None
+    return value if isinstance(value, list) else [value]
+
+
+def _bytes(body: object) -> bytes:
+    if isinstance(body, str):
+        return body.encode("utf-8", "surrogateescape")
+    return bytes(body) if isinstance(body, bytes | bytearray | memoryview) else b""
+
+
+def _commit(intake: Intake, batch: _Batch, stopping: list[int]) -> bool:
+    """Stage the batch's events, trying until Postgres answers; False when told to stop first."""
+    parts = range(0, max(len(batch.events), 1), CALL_MESSAGES)
+    for start in parts:
+        while True:
+            try:
+                staged = stage(
+                    intake,
+                    batch.events[start : start + CALL_MESSAGES],
+                    dedupe_key=f"{batch.key}:{start}",
+                    message_ids=b"".join(batch.ids) if start == parts[-1] else None,
+                    rejected_before=batch.rejected if start == parts[-1] else None,
+                )
+            except Unavailable:
+                log.warning("Postgres is away; nothing is acknowledged, trying again")
+                _pause(stopping, DATABASE_PAUSE_S)
+                if stopping:
+                    return False
+            else:
+                if staged.rejections:
+                    log.warning("%s events or identities were rejected", len(staged.rejections))
+                break
+    return True
+
+
+def _bury(intake: Intake, producer: Producer, batch: _Batch) -> None:
+    """Send what is no event to the dead-letter queue: sealed, with the reason."""
+    for body, reason in batch.dead:
+        producer.publish(
+            intake.deployment.keyring.seal(body, DEAD_PURPOSE),
+            exchange=DEAD_EXCHANGE.name,
+            routing_key=ROUTING_KEY,
+            content_type="application/octet-stream",
+            content_encoding="binary",
+            delivery_mode=2,
+            headers={"reason": reason},
+        )
+    if batch.dead:
+        log.warning("%s messages went to pinfold.events.dead", len(batch.dead))
+
+
+def _stop_on_signals() -> list[int]:
+    """A list that is empty until SIGTERM or SIGINT comes: true means stop."""
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    return stopping
+
+
+def _pause(stopping: list[int], longest: float) -> None:
+    deadline = time.monotonic() + longest
+    while not stopping and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _broker_errors() -> tuple[type[Exception], ...]:
+    """What any transport raises when the broker goes away."""
+    from amqp.exceptions import AMQPError  # noqa: PLC0415
+    from kombu.exceptions import OperationalError  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    return (OSError, OperationalError, RedisError, AMQPError)
