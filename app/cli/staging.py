@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, cast
 
 import orjson
 import typer
@@ -134,7 +134,7 @@ class _Listing:
 @contextmanager
 def _opened(file: str) -> Iterator[io.BufferedReader]:
     if file == "-":
-        yield io.BufferedReader(sys.stdin.buffer.raw)  # type: ignore[attr-defined]
+        yield cast(io.BufferedReader, sys.stdin.buffer)
         return
     try:
         stream = Path(file).open("rb")

@@ -144,7 +144,7 @@ def _play(
     console.print(
         f"not finished after {LONGEST_RUN_S:.0f} s; the logs are in {stack.logs}", style="red"
     )
-    return False
+    return False, invalid
 
 
 def _interleaved(reckoning: Reckoning) -> Iterator[list[dict[str, Any]]]:
