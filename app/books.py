@@ -44,7 +44,8 @@ WITH received AS (
            coalesce(sum(record_count) FILTER (WHERE state = 'sent'), 0)::bigint AS sent,
            coalesce(sum(record_count) FILTER (WHERE state = 'over_cap'), 0)::bigint AS over_cap,
            coalesce(sum(record_count) FILTER (WHERE state = 'not_forwarded'), 0)::bigint AS off,
-           coalesce(sum(record_count) FILTER (WHERE state = 'quarantined'), 0)::bigint AS quarantined
+           coalesce(sum(record_count) FILTER (WHERE state = 'quarantined'), 0)::bigint
+               AS quarantined
       FROM batch JOIN customer_list l ON l.id = batch.customer_list_id
      GROUP BY l.audience_id, l.list_type
 ), ledger AS (
@@ -139,8 +140,8 @@ def read_books(deployment: Deployment) -> list[ListBook]:
 def rejected_by_reason(deployment: Deployment) -> dict[str, int]:
     """What intake rejected within the time receipts are kept, beside the books."""
     query = sa.text(
-        "SELECT key AS reason, sum(value::bigint)::bigint AS events FROM receipt, jsonb_each_text(rejected)"
-        " GROUP BY key ORDER BY 2 DESC"
+        "SELECT key AS reason, sum(value::bigint)::bigint AS events"
+        "  FROM receipt, jsonb_each_text(rejected) GROUP BY key ORDER BY 2 DESC"
     )
     with transaction(deployment.engine) as tx:
         return {row.reason: row.events for row in tx.execute(query)}

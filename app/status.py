@@ -1,5 +1,6 @@
 """What people ask of a running installation: per audience and list, what waits, what was sent, what
-comes next, what is held and why. Read in one transaction; all numbers are of one moment."""
+comes next, what is held and why. Read in one transaction; all numbers are of one moment.
+"""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class Turn:
             return call()
 
 
-class Paused(Exception):  # noqa: N818 a turn that ends, no error
+class Paused(Exception):
     """The turn ends here; when it goes on stands in the database."""
 
 

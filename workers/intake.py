@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import socket
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -139,7 +138,7 @@ def _gather(connection: Connection, arrived: list[Message], stopping: list[int])
     while len(arrived) < PREFETCH and not stopping:
         try:
             connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
-        except (TimeoutError, socket.timeout):
+        except TimeoutError:
             connection.heartbeat_check()
             return
         if len(arrived) == 1:

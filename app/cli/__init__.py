@@ -42,7 +42,7 @@ def run(outside: Outside, arguments: list[str] | None = None) -> None:
         complain(str(problem))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as problem:  # noqa: BLE001 people get one line, developers set PINFOLD_TRACE
+    except Exception as problem:
         if "PINFOLD_TEST_TRACE" in _environment():
             raise
         complain(f"{type(problem).__name__} in pinfold itself; PINFOLD_TEST_TRACE=1 shows where")

@@ -41,7 +41,6 @@ class Outside:
 
     def doorbell(self) -> Doorbell:
         """The doorbell, or a silent one where no broker is set: beat will notice."""
-
         try:
             return self.broker.doorbell(self.settings)
         except ConfigError:

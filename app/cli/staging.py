@@ -134,7 +134,7 @@ class _Listing:
 @contextmanager
 def _opened(file: str) -> Iterator[io.BufferedReader]:
     if file == "-":
-        yield cast(io.BufferedReader, sys.stdin.buffer)
+        yield cast("io.BufferedReader", sys.stdin.buffer)
         return
     try:
         stream = Path(file).open("rb")

@@ -30,7 +30,7 @@ class Reply:
         return cls(status, json.dumps(content, separators=(",", ":")).encode())
 
 
-class Refusal(Exception):  # noqa: N818 - an answer Pinterest gives, not a failure of the simulator
+class Refusal(Exception):
     """Pinterest says no: API facts section 7. Raised anywhere, turned into a reply in one place."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
