@@ -57,7 +57,7 @@ _MAID_FLAGS = {
 }
 
 
-def draft_chunks(
+def draft_chunks(  # noqa: C901 one loop on purpose: a call per event would cost as much as it does
     events: Iterable[MembershipEvent],
     audience_ids: Mapping[str, int],
     unusable: Mapping[str, str],
@@ -83,7 +83,7 @@ def draft_chunks(
             draft = drafts[audience] = Draft(audience_ids[audience], [], [], [], [], [], [], [])
         _, messages, e_flags, e_times, e_values, m_flags, m_times, m_values = draft
         if occurred_at_us is None or occurred_at_us > arrived_us:
-            occurred_at_us = arrived_us
+            occurred_at_us = arrived_us  # noqa: PLW2901
         before = len(e_values) + len(m_values)
         for kind, raw in people:
             value = raw.strip()

@@ -48,10 +48,7 @@ def form_of(kind: Kind, value: str) -> int:
     >>> form_of(Kind.EMAIL, "ana.ruiz@example.org"), form_of(Kind.EMAIL, "ana.ruiz")
     (1, 0)
     """
-    if kind is Kind.EMAIL:
-        match = match_address(value)
-    else:
-        match = match_device_id(value)
+    match = match_address(value) if kind is Kind.EMAIL else match_device_id(value)
     return match.lastindex or 0 if match else 0
 
 

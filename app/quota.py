@@ -171,23 +171,27 @@ def split(tx: sa.Connection, keyring: KeyRing, claim: Claim, lot: Lot, first: in
     purpose = batch_purpose(claim.id)
     digests = unpack_digests(keyring.open(lot.payload, purpose))
     close_batch(tx, lot, "split")
-    halves = []
-    for part in (digests[:first], digests[first:]):
-        halves.append(
-            tx.execute(
-                sa.insert(batch)
-                .values(
-                    upload_id=lot.upload_id,
-                    customer_list_id=claim.id,
-                    parent_id=lot.id,
-                    operation=lot.operation,
-                    record_count=len(part),
-                    payload=keyring.seal(pack_digests(part), purpose),
-                )
-                .returning(batch.c.id)
-            ).scalar_one()
+    parts = (digests[:first], digests[first:])
+    return [
+        _insert_part(tx, claim, lot, len(part), keyring.seal(pack_digests(part), purpose))
+        for part in parts
+    ]
+
+
+def _insert_part(tx: sa.Connection, claim: Claim, lot: Lot, records: int, payload: bytes) -> int:
+    part_id: int = tx.execute(
+        sa.insert(batch)
+        .values(
+            upload_id=lot.upload_id,
+            customer_list_id=claim.id,
+            parent_id=lot.id,
+            operation=lot.operation,
+            record_count=records,
+            payload=payload,
         )
-    return halves
+        .returning(batch.c.id)
+    ).scalar_one()
+    return part_id
 
 
 def book_over_cap(

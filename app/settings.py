@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,7 +87,8 @@ class Settings(BaseModel):
         scheme, _, rest = self.database_url.partition("://")
         if scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
             raise ConfigError("PINFOLD_DATABASE_URL must start with postgresql+psycopg2://")
-        return f"postgresql+psycopg2://{rest}"  # bare postgresql:// means another driver to SQLAlchemy 2.1
+        # a bare postgresql:// means another driver to SQLAlchemy 2.1
+        return f"postgresql+psycopg2://{rest}"
 
     def require_broker_url(self) -> str:
         """The broker's address; raises ConfigError when none is set."""
@@ -113,7 +115,7 @@ CHAIN = ("connect_timeout", "read_timeout", "call_deadline", "dead_man", "lease"
 def check_chain(settings: Settings, flush_age: float) -> None:
     """Raise ValueError unless each time is shorter than the next (design section 4, "Times")."""
     named = [(name, float(getattr(settings, name))) for name in CHAIN] + [("flush_age", flush_age)]
-    for (shorter, low), (longer, high) in zip(named, named[1:], strict=False):
+    for (shorter, low), (longer, high) in pairwise(named):
         if low >= high:
             raise ValueError(
                 f"{shorter} ({low:g} s) must be shorter than {longer} ({high:g} s): "
@@ -138,8 +140,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in Settings.model_fields and name.endswith("_file"):
-            name, value = name.removesuffix("_file"), _read_secret(variable, Path(value))
-        if value != "":
+            values[name.removesuffix("_file")] = _read_secret(variable, Path(value))
+        elif value != "":
             values[name] = value
     return values
 

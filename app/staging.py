@@ -105,9 +105,8 @@ def stage(
             rejections = _reject_closed(intake, events, closed, rejections)
         reasons = Counter(dict(rejected_before or {}))
         reasons.update(rejection.reason for rejection in rejections)
-        if not _write_receipt(
-            connection, intake.source, dedupe_key, accepted, reasons, sealed, message_ids
-        ):
+        head = (intake.source, dedupe_key, accepted, orjson.dumps(reasons).decode())
+        if not _write_receipt(connection, head, sealed, message_ids):
             return Staged(0, [], duplicate=True)
         copy_rows(connection, tables.staged_chunk, _COLUMNS, map(_pack_row, sealed))
     return Staged(accepted, rejections)
@@ -184,19 +183,13 @@ def _reject_closed(
 
 def _write_receipt(
     connection: sa.Connection,
-    source: str,
-    dedupe_key: str | None,
-    accepted: int,
-    reasons: Mapping[str, int],
+    head: tuple[str, str | None, int, str],
     chunks: list[_Sealed],
     message_ids: bytes | None,
 ) -> bool:
     """Note what this call brought; False when a call with this key was already committed."""
     row = (
-        source,
-        dedupe_key,
-        accepted,
-        orjson.dumps(reasons).decode(),
+        *head,
         array_text(chunk.audience_id for chunk in chunks),
         array_text(chunk.messages for chunk in chunks),
         array_text(chunk.emails for chunk in chunks),

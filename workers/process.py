@@ -27,7 +27,7 @@ _stop_asked = multiprocessing.Event()
 
 @cache
 def deployment() -> Deployment:
-    """This process's access to the installation."""
+    """The process's access to the installation."""
     return Deployment(load_settings())
 
 

@@ -1,4 +1,4 @@
-"""``pinfold audience``: activate, pause, resume, deactivate. Nothing is ever deleted at Pinterest."""
+"""``pinfold audience``: activate, pause, resume, deactivate. Nothing is deleted at Pinterest."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def activate(
 
 
 def _watch(outside: Outside, audience_id: int) -> None:
-    """Show each list as Pinterest makes it; a worker does the work, so nothing is lost by leaving."""
+    """Show each list as Pinterest makes it; a worker does the work, leaving loses nothing."""
     shown: set[str] = set()
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -132,6 +132,4 @@ def deactivate(
     for list_id in audiences.deactivate(outside.deployment, row.id):
         doorbell.deliver(list_id)
     doorbell.flush(row.id)
-    say(
-        f"{row.name} is deactivated. Its audiences at Pinterest stay as they are, with their members"
-    )
+    say(f"{row.name} is deactivated; its audiences at Pinterest stay, with all their members")

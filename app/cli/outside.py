@@ -34,7 +34,7 @@ class Outside:
 
     @cached_property
     def deployment(self) -> Deployment:
-        """This installation, its schema checked. Raises PinfoldError with the fix."""
+        """The installation, its schema checked. Raises PinfoldError with the fix."""
         deployment = Deployment(self.settings)
         deployment.require_schema()
         return deployment

@@ -1,4 +1,4 @@
-"""``pinfold demo`` and ``pinfold up``: the whole service on this machine, nothing else installed."""
+"""``pinfold demo`` and ``pinfold up``: the whole service on one machine, nothing installed."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def up(flower_port: FlowerPort = 5555, concurrency: int = 2) -> None:
                 for running in stack.describe():
                     say(f"{running.name:10} pid {running.pid}  log {running.log}")
                 say(f"Flower: {stack.flower_url}; data and keys are kept in {state}")
-                say(
-                    "in another terminal here, every pinfold command finds this stack; Ctrl-C ends it"
-                )
+                say("in another terminal every pinfold command finds this stack; Ctrl-C ends it")
                 while True:
                     for name in stack.tick():
                         say(f"{name} had ended and was started again", "yellow")

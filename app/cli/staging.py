@@ -137,7 +137,7 @@ def _opened(file: str) -> Iterator[io.BufferedReader]:
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
     try:
-        stream = Path(file).open("rb")
+        stream = Path(file).open("rb")  # noqa: SIM115 the errors of opening are told apart
     except FileNotFoundError:
         raise ConfigError(f"there is no file {file}") from None
     except OSError as problem:
@@ -148,7 +148,7 @@ def _opened(file: str) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def _progress(file: str) -> Iterator[Callable[[int, str], None]]:
-    """Gives a callable (bytes read, text) that moves a bar on a terminal and is silent elsewhere."""
+    """A callable (bytes read, text) that moves a bar on a terminal and is silent elsewhere."""
     size = Path(file).stat().st_size if file != "-" and not file.endswith(".gz") else None
     console = Console(stderr=True)
     columns = (TextColumn("staging"), BarColumn(), TextColumn("{task.description}"))
@@ -161,9 +161,8 @@ def _report(tally: _Tally, listing: Path, file: str) -> None:
     if not tally.lines:
         say(f"{file} is empty: nothing to stage")
         return
-    say(
-        f"{tally.lines:,} lines read: {tally.accepted:,} events accepted, {tally.rejected:,} rejected"
-    )
+    counts = f"{tally.accepted:,} events accepted, {tally.rejected:,} rejected"
+    say(f"{tally.lines:,} lines read: {counts}")
     if tally.parts_skipped:
         say(f"{tally.parts_skipped:,} parts had been staged before and were skipped")
     if tally.identities_dropped:

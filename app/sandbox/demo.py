@@ -119,7 +119,7 @@ def _settings(addresses: dict[str, str]) -> Settings:
 def _play(
     deployment: Deployment, stack: Stack, reckoning: Reckoning, console: Console
 ) -> tuple[bool, int]:
-    """Activate, stage and watch until nothing waits; whether it got there, and the invalid values."""
+    """Activate, stage and watch until nothing waits: whether it does, and the invalid values."""
     add_connection(deployment, "demo", AD_ACCOUNT, TOKEN)
     for name, upstream_id, _ in AUDIENCES:
         activate(deployment, name, upstream_id, None)

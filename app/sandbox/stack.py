@@ -97,8 +97,9 @@ class Stack:
     """All processes of one state directory, as a context manager. Use it from the main thread.
 
     ``environment`` is what the children get beside the addresses; nothing else of ours reaches
-    them. ``fresh`` begins with an empty database and broker. A named ``database_url`` or ``broker_url`` is used instead of starting one. ``migration``
-    and ``children`` say what is run; tests pass stand-ins.
+    them. A named ``database_url`` or ``broker_url`` is used instead of starting one; ``fresh``
+    begins with an empty database and broker. ``migration`` and ``children`` say what is run;
+    tests pass stand-ins.
     """
 
     def __init__(
