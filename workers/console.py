@@ -24,7 +24,7 @@ class CeleryBroker:
     def doorbell(self, settings: Settings) -> Doorbell:
         from celery import Celery  # noqa: PLC0415
 
-        from workers.celery_app import configuration  # noqa: PLC0415
+        from workers.configuration import configuration  # noqa: PLC0415
         from workers.doorbell import CeleryDoorbell  # noqa: PLC0415
 
         return CeleryDoorbell(Celery("pinfold", config_source=configuration(settings)), settings)
@@ -32,7 +32,7 @@ class CeleryBroker:
     def workers_answering(self, settings: Settings, timeout: float) -> list[str]:
         from celery import Celery  # noqa: PLC0415
 
-        from workers.celery_app import configuration  # noqa: PLC0415
+        from workers.configuration import configuration  # noqa: PLC0415
         from workers.doorbell import workers_answering  # noqa: PLC0415
 
         celery_app = Celery("pinfold", config_source=configuration(settings))

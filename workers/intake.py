@@ -18,6 +18,7 @@ receipt.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import signal
 import time
@@ -27,7 +28,6 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from celery.utils.log import get_logger
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 
 from app.deployment import Deployment
@@ -35,10 +35,10 @@ from app.errors import InvalidEvent, Unavailable
 from app.events import MembershipEvent, parse_message
 from app.receipts import MESSAGE_ID_BYTES, received_before
 from app.staging import CALL_MESSAGES, Intake, stage
-from workers.celery_app import configuration
+from workers.configuration import configuration
 from workers.reconnecting import mend_redis_transport
 
-log = get_logger(__name__)
+log = logging.getLogger(__name__)
 
 SOURCE = "queue"
 ROUTING_KEY = "events"
@@ -89,6 +89,7 @@ def consume(deployment: Deployment, connection_id: int | None) -> int:
     stopping = _stop_on_signals()
     mend_redis_transport()
     settings = deployment.settings
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
     options = configuration(settings)
     intake = Intake(deployment, SOURCE, connection_id)
     taken = 0

@@ -12,7 +12,7 @@ from app import doctor as checks
 from app.books import read_books, rejected_by_reason
 from app.cli.outside import Outside
 from app.cli.terminal import say, show, table
-from app.status import AudienceStatus, Status, read_status, short
+from app.status import AudienceStatus, ListStatus, Status, read_status, short
 
 BOOK_COLUMNS = (
     "received",
@@ -24,6 +24,8 @@ BOOK_COLUMNS = (
     "quarantined",
     "charged",
 )
+RARE_COLUMNS = ("not_forwarded", "over_cap", "quarantined")
+"""Shown when there is something in them."""
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -58,18 +60,11 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def show_status(now: Status) -> None:
-    drawn = table(
-        "", ("audience", "state", ">waiting", ">last upload", "next upload", "list", ">sent of cap")
-    )
+    drawn = table("", ("audience", ">waiting", "last upload", "next upload", "list", ">sent"))
     for item in now.audiences:
-        head = (
-            f"{item.name}\n({item.upstream_id})",
-            item.state,
-            f"{item.waiting:,}",
-            _ago(now.at, item.last_upload_at),
-            item.next_upload,
-        )
-        cells = [(row.list_type, f"{row.sent:,}\n/ {row.cap:,}") for row in item.lists]
+        name = item.name if item.state == "active" else f"{item.name} ({item.state})"
+        head = (name, f"{item.waiting:,}", _ago(now.at, item.last_upload_at), item.next_upload)
+        cells = [(row.list_type, _sent(row)) for row in item.lists]
         for number, cell in enumerate(cells or [("none", "")]):
             drawn.add_row(*(head if number == 0 else ("",) * len(head)), *cell)
     show(drawn)
@@ -78,6 +73,11 @@ def show_status(now: Status) -> None:
             say(line, "yellow")
     checked = _ago(now.at, now.last_check_at)
     say(f"beat looked {checked}" if now.last_check_at else "beat has never looked: is it running?")
+
+
+def _sent(row: ListStatus) -> str:
+    """Records sent, and their share of the cap where that says something."""
+    return f"{row.sent:,}" if row.sent * 100 < row.cap else f"{row.sent:,} of {row.cap:,}"
 
 
 def troubles(item: AudienceStatus) -> list[str]:
@@ -117,13 +117,17 @@ def books(
         lists = [row.as_json() for row in rows]
         typer.echo(orjson.dumps({"lists": lists, "rejected": rejected}).decode())
     else:
-        heads = (f">{column.replace('_', ' ')}" for column in BOOK_COLUMNS)
+        columns = [
+            name
+            for name in BOOK_COLUMNS
+            if name not in RARE_COLUMNS or any(getattr(row, name) for row in rows)
+        ]
+        heads = (f">{name.replace('_', ' ')}" for name in columns)
         drawn = table("in accepted identities", ("audience", "list", *heads, "balance"))
         for row in rows:
-            counts = (f"{getattr(row, column):,}" for column in BOOK_COLUMNS)
-            drawn.add_row(
-                row.audience, row.list_type, *counts, _balance(row.difference, row.balanced)
-            )
+            counts = (f"{getattr(row, name):,}" for name in columns)
+            balance = _balance(row.difference, row.balanced)
+            drawn.add_row(row.audience, row.list_type, *counts, balance)
         show(drawn)
         for reason, count in rejected.items():
             say(f"rejected at intake: {count:,}  {reason}")

@@ -1,4 +1,4 @@
-"""What people see: plain lines, tables that fit any width, errors on standard error."""
+"""What people see: plain lines, tables without frames, errors on standard error."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ def say(message: str, style: str = "") -> None:
 
 
 def table(title: str, columns: Iterable[str]) -> Table:
-    """A table whose columns fold rather than hide what does not fit; numbers go right."""
-    drawn = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
+    """A table of lines; a column named ``>...`` holds numbers and goes right."""
+    drawn = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for column in columns:
         name = column.removeprefix(">")
         drawn.add_column(name, justify="right" if column != name else "left", overflow="fold")
@@ -32,4 +40,7 @@ def table(title: str, columns: Iterable[str]) -> Table:
 
 
 def show(drawn: Table) -> None:
-    Console(highlight=False).print(drawn)
+    """Print a table; where there is no terminal, as wide as it wants to be."""
+    console = Console(highlight=False)
+    width = console.width if console.is_terminal else console.measure(drawn).maximum
+    Console(highlight=False, width=width).print(drawn)

@@ -69,10 +69,19 @@ class CeleryOptions:
 
 def celery_children(options: CeleryOptions) -> list[Child]:
     """Worker, beat and Flower, in the order in which they start."""
-    worker = ["worker", "--concurrency", str(options.concurrency), "-E", "-n", "worker@embedded"]
+    worker = [
+        "worker",
+        "-l",
+        "INFO",
+        "--concurrency",
+        str(options.concurrency),
+        "-E",
+        "-n",
+        "worker@embedded",
+    ]
     commands = {
         "worker": [*worker, "--without-mingle", "--without-gossip"],
-        "beat": ["beat", "--schedule", str(options.state / "beat-schedule"), "--pidfile="],
+        "beat": ["beat", "-l", "INFO", "--pidfile="],
     }
     if options.flower_port is not None:
         commands["flower"] = ["flower", f"--address={HERE}", f"--port={options.flower_port}"]
@@ -246,11 +255,19 @@ class Stack:
     def _write_run_file(self) -> None:
         run = {
             "pid": os.getpid(),
-            "environment": self.addresses,
+            "environment": self._settings_of_ours() | self.addresses,
             "flower": self.flower_url,
             "children": {running.name: running.pid for running in self.describe()},
         }
         _write_private(self._run_file, json.dumps(run, indent=2) + "\n")
+
+    def _settings_of_ours(self) -> dict[str, str]:
+        """The settings the children got, but for secrets: another terminal must see them too."""
+        return {
+            name: text
+            for name, text in self._environment.items()
+            if name.startswith("PINFOLD_") and name not in (*REPLACED, "PINFOLD_KEYS")
+        }
 
     @property
     def _run_file(self) -> Path:
