@@ -19,7 +19,7 @@ from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
 from app.gate import close_gate
 from app.lease import NOW
-from app.lists import ensure_lists
+from app.lists import ensure_lists, forget_pauses
 from app.tables import audience, batch, connection, customer_list, staged_chunk
 
 LONGEST_NAME = 200
@@ -62,7 +62,7 @@ def activate(
                 f"upstream id {upstream_id} is activated as {row.name}: renaming does not rename "
                 "at Pinterest; activate it under that name"
             )
-        if row.state != "active":
+        if row.state == "deactivated":
             _set_state(tx, row.id, "active", activated_at=NOW)
         list_ids = ensure_lists(tx, row.id)
     return Activated(row.id, list_ids, None if is_new else row.state)
@@ -118,7 +118,8 @@ def deactivate(deployment: Deployment, audience_id: int) -> list[int]:
         close_gate(tx, audience_id)
         row = _lock(tx, audience_id)
         if row.state != "deactivated":
-            _set_state(tx, audience_id, "deactivated")
+            _set_state(tx, audience_id, "deactivated", not_before=None)
+        forget_pauses(tx, customer_list.c.audience_id == audience_id)
         return list(
             tx.execute(
                 sa.select(customer_list.c.id).where(customer_list.c.audience_id == audience_id)

@@ -12,10 +12,10 @@ from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
 from app.keyring import token_purpose
-from app.lists import ensure_lists
+from app.lists import ensure_lists, forget_pauses
 from app.pinterest.client import Patience, PinterestClient
 from app.settings import check_chain
-from app.tables import audience, connection
+from app.tables import audience, connection, customer_list
 
 SWITCHES = ("forward_email", "forward_device_id", "forward_other_digests", "create_on_activation")
 NUMBERS = (
@@ -94,7 +94,8 @@ def change_settings(deployment: Deployment, name: str, **settings: Any) -> list[
                 audience.c.connection_id == row.id, audience.c.state != "deactivated"
             )
         ).scalars():
-            ensure_lists(tx, audience_id)
+            list_ids = ensure_lists(tx, audience_id)
+            forget_pauses(tx, customer_list.c.id.in_(list_ids))
     return [note for switch in SWITCHES[:2] for note in _effect(row, settings, switch)]
 
 

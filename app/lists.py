@@ -27,6 +27,11 @@ def forwarded() -> sa.ColumnElement[bool]:
     )
 
 
+def forget_pauses(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Let some lists be looked at now: what waits in them is to be booked, not sent."""
+    tx.execute(sa.update(customer_list).where(which).values(not_before=None))
+
+
 def ensure_lists(tx: sa.Connection, audience_id: int) -> list[int]:
     """Wish for the customer lists that the connection's switches ask for; returns their ids."""
     row = tx.execute(

@@ -34,6 +34,8 @@ class ListStatus:
     name: str
     pinterest_list_id: str | None
     pinterest_audience_id: str | None
+    audience_not_before: datetime | None
+    """When Pinterest is asked again to make the audience, after it refused."""
     sent: int
     """Records that count against the cap: sent, or perhaps sent."""
     cap: int
@@ -204,6 +206,7 @@ def _list(row: sa.Row[Any]) -> ListStatus:
         name=row.name,
         pinterest_list_id=row.pinterest_list_id,
         pinterest_audience_id=row.pinterest_audience_id,
+        audience_not_before=row.audience_not_before,
         sent=row.charged,
         cap=row.cap,
         in_lane=int(row.in_lane),

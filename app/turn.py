@@ -28,8 +28,6 @@ from app.pinterest.throttle import take_slot
 from app.quota import Charge, Lot, charge, settle
 from app.tables import audience, connection, customer_list
 
-MARGIN_S = 0.2
-
 
 class View(NamedTuple):
     """A list with its audience and connection, as they stand now."""
@@ -166,13 +164,13 @@ class Turn:
     def _call_in_time(self, call: Callable[[], Answer], leased_at: float) -> Answer:
         """Make the request unless too little of the lease is left for it."""
         s = self.deployment.settings
-        remaining = s.dead_man - (time.monotonic() - leased_at)
-        if remaining < s.call_deadline:
-            return Answer(None, left=False, fault="too little of the lease was left")
-        with armed(remaining):
-            if time.monotonic() - leased_at > s.lease - s.call_deadline + MARGIN_S:
-                return Answer(None, left=False, fault="too little of the lease was left")
-            return call()
+        last_moment = leased_at + s.dead_man - s.call_deadline
+        too_late = Answer(None, left=False, fault="too little of the lease was left")
+        if time.monotonic() > last_moment:
+            return too_late
+        with armed(leased_at + s.dead_man - time.monotonic()):
+            # once more: the process may have been frozen before the timer was armed
+            return too_late if time.monotonic() > last_moment else call()
 
 
 class Paused(Exception):

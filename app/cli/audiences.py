@@ -36,14 +36,18 @@ def activate(
     """
     outside: Outside = ctx.obj
     activated = audiences.activate(outside.deployment, name, upstream_id, connection)
-    again = {None: "activated", "active": "active already"}.get(activated.was, "active again")
+    again = {
+        None: "activated",
+        "active": "active already",
+        "paused": f"still paused (pinfold audience resume {upstream_id})",
+    }.get(activated.was, "active again")
     say(f"{name} is {again}; its events are accepted under the id {upstream_id}")
     if activated.was == "deactivated":
         say("its lists and counts go on where they were; changes that came meanwhile were refused")
     doorbell = outside.doorbell()
     for list_id in activated.list_ids:
         doorbell.deliver(list_id)
-    if wait:
+    if wait and activated.was != "paused":
         _watch(outside, activated.audience_id)
 
 
@@ -67,7 +71,8 @@ def _watch(outside: Outside, audience_id: int) -> None:
 
 
 def _settled(item: ListStatus) -> bool:
-    return bool(item.held_reason or (item.pinterest_list_id and item.pinterest_audience_id))
+    made = item.pinterest_audience_id or item.audience_not_before
+    return bool(item.held_reason or (item.pinterest_list_id and made))
 
 
 def _line(item: ListStatus, status: AudienceStatus) -> str:
@@ -75,6 +80,8 @@ def _line(item: ListStatus, status: AudienceStatus) -> str:
         return f"{item.name}: held, {item.held_reason} ({item.held_message})"
     if not _settled(item):
         return f"{item.name}: waits, the connection is held: {status.held_reason}"
+    if not item.pinterest_audience_id:
+        return f"{item.name}: list {item.pinterest_list_id}; its audience is asked for again later"
     return f"{item.name}: list {item.pinterest_list_id}, audience {item.pinterest_audience_id}"
 
 
