@@ -13,29 +13,26 @@ aside by name while the rest goes on.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 
 from app.backoff import pause
-from app.bodies import pack_digests, unpack_chunk
+from app.bodies import pack_digests
 from app.copying import array_text, copy_rows
 from app.database import transaction
 from app.deployment import Deployment
 from app.due import facts_of, flush_reason
 from app.errors import ConfigError, LeaseLost, PinfoldError, Unavailable
 from app.events import ListType
-from app.folding import ChunkSize, Folded, Folder, cut_batches, prefix
-from app.gate import GateBusy, close_gate
-from app.keyring import batch_purpose, chunk_purpose
-from app.lease import NOW, Claim, release, seconds, try_claim, write_under
-from app.tables import audience, batch, connection, customer_list, staged_chunk, upload
+from app.folding import Folded, cut_batches
+from app.gate import GateBusy
+from app.keyring import batch_purpose
+from app.lease import NOW, release, seconds, try_claim, write_under
+from app.tables import audience, batch, connection, customer_list, upload
+from app.window import Plan, Window, fix_window, read_and_fold
 
 FAILURES_BEFORE_NARROWING = 5
-READ_MESSAGES = 20_000
-"""Bodies read at once: a few MiB, whatever the size of the chunks."""
 
 
 class FlushDied(PinfoldError):
@@ -55,28 +52,6 @@ class Flushed:
     """Chunks were left behind: the next cut follows when the lanes are empty."""
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What was decided when the lease was taken."""
-
-    claim: Claim
-    reason: str
-    failures: int
-    asked_at: datetime | None
-    records_per_request: int
-    forward: dict[ListType, bool]
-    forward_other_digests: bool
-    case: str
-    list_ids: dict[ListType, int]
-
-
-@dataclass(frozen=True)
-class _Window:
-    chunks: list[ChunkSize]
-    drain_to: int | None
-    """The highest waiting id when chunks are left behind, so that they follow at once."""
-
-
 def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
     """Cut one upload of an audience if it is due and nobody else is at it; None otherwise.
 
@@ -86,18 +61,22 @@ def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
     plan = _claim(deployment, audience_id)
     if plan is None:
         return None
-    window = _Window([], None)
+    window = Window([], None)
     try:
-        window = _fix_window(deployment, plan)
+        window = fix_window(deployment, plan)
+        if not window.chunks:
+            _give_up(deployment, plan, failures=0)
+            return None
         if plan.failures > 2 * FAILURES_BEFORE_NARROWING:  # it died each time, without a word
             raise FlushDied(f"the flush of chunk {window.chunks[0].id} ended without a word")
-        folded = _read_and_fold(deployment, plan, window)
+        folded = read_and_fold(deployment, plan, window)
         return _commit(deployment, plan, window, folded)
     except GateBusy:
         _give_up(deployment, plan, failures=plan.failures - 1)
-    except (LeaseLost, Unavailable) as lost:
-        if isinstance(lost, Unavailable):
-            raise
+    except Unavailable:
+        raise
+    except LeaseLost:
+        return None
     except ConfigError:
         _give_up(deployment, plan, failures=plan.failures - 1, rest=True)
         raise
@@ -107,7 +86,7 @@ def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
     return None
 
 
-def _claim(deployment: Deployment, audience_id: int) -> _Plan | None:
+def _claim(deployment: Deployment, audience_id: int) -> Plan | None:
     s = deployment.settings
     with transaction(deployment.engine) as tx:
         claim = try_claim(tx, audience, audience_id, s)
@@ -130,10 +109,11 @@ def _claim(deployment: Deployment, audience_id: int) -> _Plan | None:
                 customer_list.c.audience_id == audience_id, customer_list.c.current
             )
         )
-        return _Plan(
+        return Plan(
             claim=claim,
             reason=reason,
             failures=row.flush_failures,
+            one_chunk=row.flush_failures > FAILURES_BEFORE_NARROWING,
             asked_at=row.flush_requested_at,
             records_per_request=row.records_per_request or s.records_per_request,
             forward={ListType.EMAIL: row.forward_email, ListType.MAID: row.forward_device_id},
@@ -143,99 +123,8 @@ def _claim(deployment: Deployment, audience_id: int) -> _Plan | None:
         )
 
 
-def _fix_window(deployment: Deployment, plan: _Plan) -> _Window:
-    """Read the ids of the upload's chunks while no intake of this audience is half committed."""
-    s = deployment.settings
-    audience_id = plan.claim.id
-    with transaction(deployment.engine) as tx:
-        close_gate(tx, audience_id)
-        chunks = prefix(_sizes(tx, audience_id), s.window_messages, s.window_identities)
-        newest = tx.execute(
-            sa.select(sa.func.max(staged_chunk.c.id)).where(
-                staged_chunk.c.audience_id == audience_id
-            )
-        ).scalar()
-    if plan.failures > FAILURES_BEFORE_NARROWING:
-        chunks = chunks[:1]
-    drain_to = newest if chunks and newest != chunks[-1].id else None
-    return _Window(chunks, drain_to)
-
-
-def _sizes(tx: sa.Connection, audience_id: int) -> Iterator[ChunkSize]:
-    query = (
-        sa.select(
-            staged_chunk.c.id,
-            staged_chunk.c.message_count,
-            staged_chunk.c.email_count + staged_chunk.c.maid_count,
-        )
-        .where(staged_chunk.c.audience_id == audience_id)
-        .order_by(staged_chunk.c.id)
-        .execution_options(yield_per=1_000)
-    )
-    with tx.execute(query) as rows:
-        for row in rows:
-            yield ChunkSize(*row)
-
-
-def _read_and_fold(deployment: Deployment, plan: _Plan, window: _Window) -> dict[ListType, Folded]:
-    if plan.reason == "deactivated":
-        return _book_unread(deployment, plan, window)
-    folders = {
-        list_type: Folder(
-            forward=plan.forward[list_type],
-            forward_other_digests=plan.forward_other_digests,
-            case=plan.case if list_type is ListType.MAID else "lower",
-        )
-        for list_type in ListType
-    }
-    purpose = chunk_purpose(plan.claim.id)
-    for ids in _slices(window.chunks):
-        for body in _bodies(deployment, plan.claim.id, ids):
-            email, maid = unpack_chunk(deployment.keyring.open(body, purpose))
-            folders[ListType.EMAIL].take(email)
-            folders[ListType.MAID].take(maid)
-    return {list_type: folder.fold() for list_type, folder in folders.items()}
-
-
-def _slices(chunks: list[ChunkSize]) -> Iterator[list[int]]:
-    ids: list[int] = []
-    messages = 0
-    for chunk in chunks:
-        ids.append(chunk.id)
-        messages += chunk.messages
-        if messages >= READ_MESSAGES:
-            yield ids
-            ids, messages = [], 0
-    if ids:
-        yield ids
-
-
-def _bodies(deployment: Deployment, audience_id: int, ids: list[int]) -> list[bytes]:
-    with transaction(deployment.engine) as tx:
-        rows = tx.exec_driver_sql(
-            "SELECT body FROM staged_chunk"
-            " WHERE audience_id = %s AND id = ANY(%s::bigint[]) ORDER BY id",
-            (audience_id, array_text(ids)),
-        )
-        return [bytes(row.body) for row in rows]
-
-
-def _book_unread(deployment: Deployment, plan: _Plan, window: _Window) -> dict[ListType, Folded]:
-    """Everything of a deactivated audience is not forwarded; the counts tell how much it is."""
-    with transaction(deployment.engine) as tx:
-        row = tx.exec_driver_sql(
-            "SELECT coalesce(sum(email_count), 0) AS emails, coalesce(sum(maid_count), 0) AS maids"
-            " FROM staged_chunk WHERE audience_id = %s AND id = ANY(%s::bigint[])",
-            (plan.claim.id, array_text(chunk.id for chunk in window.chunks)),
-        ).one()
-    return {
-        ListType.EMAIL: Folded(row.emails, row.emails, 0, [], []),
-        ListType.MAID: Folded(row.maids, row.maids, 0, [], []),
-    }
-
-
 def _commit(
-    deployment: Deployment, plan: _Plan, window: _Window, folded: dict[ListType, Folded]
+    deployment: Deployment, plan: Plan, window: Window, folded: dict[ListType, Folded]
 ) -> Flushed:
     """The one transaction that changes anything: fence, upload, batches, exact delete."""
     state = "deactivated" if plan.reason == "deactivated" else "active"
@@ -279,7 +168,7 @@ def _commit(
 
 
 def _insert_upload(
-    tx: sa.Connection, plan: _Plan, messages: int, folded: dict[ListType, Folded]
+    tx: sa.Connection, plan: Plan, messages: int, folded: dict[ListType, Folded]
 ) -> int:
     email, maid = folded[ListType.EMAIL], folded[ListType.MAID]
     upload_id: int = tx.execute(
@@ -323,20 +212,21 @@ def _delete_exactly(tx: sa.Connection, audience_id: int, ids: list[int]) -> None
         raise LeaseLost(f"{len(ids) - deleted} chunks of the cut are gone: somebody else took them")
 
 
-def _give_up(deployment: Deployment, plan: _Plan, *, failures: int, rest: bool = False) -> None:
+def _give_up(deployment: Deployment, plan: Plan, *, failures: int, rest: bool = False) -> None:
     later = {"not_before": NOW + seconds(deployment.settings.backoff_first)} if rest else {}
     with transaction(deployment.engine) as tx:
         release(tx, audience, plan.claim, flush_failures=failures, **later)
 
 
-def _note_failure(deployment: Deployment, plan: _Plan, window: _Window, failure: Exception) -> None:
+def _note_failure(deployment: Deployment, plan: Plan, window: Window, failure: Exception) -> None:
     """Come again later; a chunk that failed on its own is set aside and the rest goes on."""
-    alone = plan.failures > FAILURES_BEFORE_NARROWING and len(window.chunks) == 1
     with transaction(deployment.engine) as tx:
-        if alone:
+        if plan.one_chunk and window.chunks:
             _set_aside(tx, plan.claim.id, window.chunks[0].id, type(failure).__name__)
-        rest = 0.0 if alone else pause(plan.failures, deployment.settings)
-        release(tx, audience, plan.claim, not_before=NOW + seconds(rest))
+            release(tx, audience, plan.claim, flush_failures=0)
+        else:
+            rest = pause(plan.failures, deployment.settings)
+            release(tx, audience, plan.claim, not_before=NOW + seconds(rest))
 
 
 _SET_ASIDE = sa.text("""

@@ -19,23 +19,16 @@ receipt.
 from __future__ import annotations
 
 import logging
-import secrets
 import signal
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any
 
-import orjson
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 
 from app.deployment import Deployment
-from app.errors import InvalidEvent, Unavailable
-from app.events import MembershipEvent, parse_message
-from app.receipts import MESSAGE_ID_BYTES, received_before
+from app.errors import Unavailable
 from app.staging import CALL_MESSAGES, Intake, stage
 from workers.configuration import configuration
+from workers.messages import Batch, read_batch
 from workers.reconnecting import mend_redis_transport
 
 log = logging.getLogger(__name__)
@@ -50,7 +43,6 @@ LINGER_S = 0.2
 """How long a batch waits for more messages before it is staged."""
 POLL_S = 1.0
 DATABASE_PAUSE_S = 2.0
-LONGEST_MESSAGE = 8 << 20
 
 
 def queues(*, quorum: bool) -> tuple[Queue, Queue]:
@@ -66,19 +58,6 @@ def queues(*, quorum: bool) -> tuple[Queue, Queue]:
             queue_arguments=arguments,
         ),
     )
-
-
-@dataclass
-class _Batch:
-    """Messages taken from the broker and not yet acknowledged, and the events in them."""
-
-    messages: list[Message] = field(default_factory=list)
-    events: list[MembershipEvent] = field(default_factory=list)
-    rejected: Counter[str] = field(default_factory=Counter)
-    ids: set[bytes] = field(default_factory=set)
-    dead: list[tuple[bytes, str]] = field(default_factory=list)
-    key: str = field(default_factory=lambda: secrets.token_hex(16))
-    """One key for all tries to commit this batch: a commit whose reply was lost counts once."""
 
 
 def consume(deployment: Deployment, connection_id: int | None) -> int:
@@ -122,7 +101,7 @@ def _consume_until_broken(connection: Connection, intake: Intake, stopping: list
         while not stopping:
             _gather(connection, arrived, stopping)
             if arrived:
-                batch = _read(intake, arrived[:PREFETCH])
+                batch = read_batch(intake, arrived[:PREFETCH])
                 del arrived[:PREFETCH]
                 if not _commit(intake, batch, stopping):
                     break
@@ -148,71 +127,7 @@ def _gather(connection: Connection, arrived: list[Message], stopping: list[int])
             return
 
 
-def _read(intake: Intake, messages: list[Message]) -> _Batch:
-    """Parse the messages; leave out those that were staged by an earlier delivery."""
-    batch = _Batch(messages)
-    again = {_id(message) for message in messages if message.delivery_info.get("redelivered")}
-    known = received_before(intake.deployment, SOURCE, again - {b""}) if again - {b""} else set()
-    for message in messages:
-        message_id = _id(message)
-        if message_id and (message_id in known or message_id in batch.ids):
-            continue
-        _read_message(batch, message)
-        if message_id:
-            batch.ids.add(message_id)
-    return batch
-
-
-def _id(message: Message) -> bytes:
-    """Eight bytes for a message's id, none where the publisher gave none."""
-    name = message.properties.get("message_id")
-    return sha256(str(name).encode()).digest()[:MESSAGE_ID_BYTES] if name else b""
-
-
-def _read_message(batch: _Batch, message: Message) -> None:
-    body = _bytes(message.body)
-    try:
-        if len(body) > LONGEST_MESSAGE:
-            raise InvalidEvent("message", f"is longer than {LONGEST_MESSAGE:,} bytes")
-        items = _items(body)
-        good, rejected = [], Counter[str]()
-        for item in items:
-            try:
-                event, faults = parse_message(item)
-            except InvalidEvent as problem:
-                rejected[f"{problem.field}: {problem.reason}"] += 1
-            else:
-                good.append(event)
-                rejected.update(fault.reason for fault in faults)
-        if not good:
-            raise InvalidEvent("message", next(iter(rejected), "holds no event"))
-    except InvalidEvent as problem:
-        batch.dead.append((body, str(problem)))
-        batch.rejected[problem.reason] += 1
-    else:
-        batch.events += good
-        batch.rejected += rejected
-
-
-def _items(body: bytes) -> list[Any]:
-    """The events of a message: one object, an array, or an object a line."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        try:
-            return [orjson.loads(line) for line in body.splitlines() if line.strip()]
-        except orjson.JSONDecodeError:
-            raise InvalidEvent("message", "is not JSON") from None
-    return value if isinstance(value, list) else [value]
-
-
-def _bytes(body: object) -> bytes:
-    if isinstance(body, str):
-        return body.encode("utf-8", "surrogateescape")
-    return bytes(body) if isinstance(body, bytes | bytearray | memoryview) else b""
-
-
-def _commit(intake: Intake, batch: _Batch, stopping: list[int]) -> bool:
+def _commit(intake: Intake, batch: Batch, stopping: list[int]) -> bool:
     """Stage the batch's events, trying until Postgres answers; False when told to stop first."""
     parts = range(0, max(len(batch.events), 1), CALL_MESSAGES)
     for start in parts:
@@ -237,7 +152,7 @@ def _commit(intake: Intake, batch: _Batch, stopping: list[int]) -> bool:
     return True
 
 
-def _bury(intake: Intake, producer: Producer, batch: _Batch) -> None:
+def _bury(intake: Intake, producer: Producer, batch: Batch) -> None:
     """Send what is no event to the dead-letter queue: sealed, with the reason."""
     for body, reason in batch.dead:
         producer.publish(
