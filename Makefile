@@ -47,6 +47,8 @@ lock:
 	  --no-emit-index-url --no-header --quiet -o requirements.txt
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra embedded --group dev \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.txt
+	@echo hatchling | $(BIN)/uv pip compile - --universal --python-version 3.11 -c requirements-dev.txt \
+	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-build.txt
 
 clean:
 	rm -rf $(VENV) .pinfold dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

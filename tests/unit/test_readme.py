@@ -18,7 +18,7 @@ def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
     assert stated.keys() == {name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None else str(field.default).lower()
-        assert stated[name.upper()].strip(" `") == default, name
+        assert stated[name.upper()].strip(" `").lower() == default, name
 
 
 def test_every_command_the_readme_shows_exists() -> None:
