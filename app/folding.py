@@ -47,13 +47,13 @@ class Folder:
         self._read += len(column.values)
         if not self._forward:
             return
-        forms = column.flags.translate(_FORM)
+        forms = bytes(column.flags.translate(_FORM))
         if OTHER_DIGEST in forms and not self._forward_other_digests:
             column = _without_other_digests(column, forms)
-            forms = column.flags.translate(_FORM)
+            forms = bytes(column.flags.translate(_FORM))
         self._digests += _digests(column.values, forms, self._case)
         self._adds += column.flags.translate(_ADD_BIT)
-        self._times += column.times
+        self._times.extend(column.times)
 
     def fold(self) -> Folded:
         """The deciding operation of each identity; the gathered columns are given up."""
@@ -79,7 +79,7 @@ class Folder:
 def _without_other_digests(column: Column, forms: bytes) -> Column:
     kept = [place for place, form in enumerate(forms) if form != OTHER_DIGEST]
     return Column(
-        bytes(column.flags[place] for place in kept),
+        bytearray(column.flags[place] for place in kept),
         array("q", (column.times[place] for place in kept)),
         [column.values[place] for place in kept],
     )

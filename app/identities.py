@@ -38,8 +38,28 @@ _ADDRESS_OR_DIGEST = re.compile(
 _DEVICE_ID_OR_DIGEST = re.compile(
     rf"{_NOT_ALL_ZEROS}(?:({_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})|{_DIGESTS})"
 )
+_LOCAL = r"[A-Za-z0-9.!#$%&*+/=?^_{|}~'-]"
+_LABEL = r"[A-Za-z0-9_-]{1,63}+"
+_ONLY_ADDRESSES = re.compile(
+    rf"(?:(?!'){_LOCAL}{{1,64}}+@{_LABEL}(?:\.{_LABEL}){{1,7}}+\n)*+"
+).fullmatch
+_UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_ONLY_DEVICE_IDS = re.compile(rf"(?:(?![0-]+\n){_UUID}\n)*+").fullmatch
 match_address = _ADDRESS_OR_DIGEST.fullmatch
 match_device_id = _DEVICE_ID_OR_DIGEST.fullmatch
+
+
+def all_addresses(text: str, count: int) -> bool:
+    """True when ``text`` is ``count`` plain ASCII addresses between newlines, nothing else.
+
+    False says nothing about the single values: there may be digests or letters beyond ASCII.
+    """
+    return text.count("\n") == count - 1 and _ONLY_ADDRESSES(text + "\n") is not None
+
+
+def all_device_ids(text: str, count: int) -> bool:
+    """True when ``text`` is ``count`` advertising ids between newlines, none of them all zeros."""
+    return text.count("\n") == count - 1 and _ONLY_DEVICE_IDS(text + "\n") is not None
 
 
 def form_of(kind: Kind, value: str) -> int:

@@ -45,8 +45,8 @@ class Settings(BaseModel):
     writes_per_minute: int = Field(400, ge=1, description="write requests of one connection")
     check_interval: float = Field(15, gt=0, description="between two due checks by beat")
 
-    window_messages: int = Field(250_000, ge=1, description="most messages in one upload")
-    window_identities: int = Field(500_000, ge=1, description="most identities in one upload")
+    window_messages: int = Field(125_000, ge=1, description="most messages in one upload")
+    window_identities: int = Field(250_000, ge=1, description="most identities in one upload")
     lane_limit: int = Field(2_000_000, ge=1, description="records a held list may pile up")
 
     connect_timeout: float = Field(5, gt=0, description="to reach Pinterest")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import struct
 import time
-from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ import orjson
 import sqlalchemy as sa
 
 from app import tables
-from app.bodies import Column, pack_chunk
+from app.bodies import pack_chunk
 from app.copying import array_text, copy_rows
 from app.database import transaction
 from app.deployment import Deployment
@@ -35,13 +34,20 @@ from app.keyring import chunk_purpose
 CALL_MESSAGES = 10_000
 """What callers should hand in at once; larger calls are accepted and make several chunks."""
 
-_ROW = struct.Struct(">hiqiiiiiii")  # field count; then length and value of four ints; body length
+# field count; length and value of four integers; length of the body
+_ROW = struct.Struct(">hiqihihihi")
 _COLUMNS = ("audience_id", "message_count", "email_count", "maid_count", "body")
-_INSERT_RECEIPT = """
-    INSERT INTO receipt (source, dedupe_key, accepted, rejected,
-                         audience_ids, message_counts, email_counts, maid_counts, message_ids)
-    VALUES (%s, %s, %s, %s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::int[], %s)
-    ON CONFLICT DO NOTHING
+_AT_THE_GATE = """
+    SELECT pg_advisory_xact_lock_shared(%s, gate) FROM unnest(%s::int[]) AS gate;
+    WITH kept AS (
+        INSERT INTO receipt (source, dedupe_key, accepted, rejected,
+                             audience_ids, message_counts, email_counts, maid_counts, message_ids)
+        VALUES (%s, %s, %s, %s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::int[], %s)
+        ON CONFLICT DO NOTHING RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM kept) AS receipts,
+           (SELECT array_agg(id) FROM audience
+             WHERE id = ANY(%s::bigint[]) AND state = 'deactivated') AS closed
 """
 
 
@@ -92,24 +98,32 @@ def stage(
     Raises Unavailable when Postgres cannot be reached; whether the call was committed is then
     unknown, and repeating it with the same key is safe.
     """
-    unknown = _look_up(intake, {event.audience for event in events})
+    unusable = _look_up(intake, {event.audience for event in events})
     arrived_us = time.time_ns() // 1_000
-    drafts, rejections = draft_chunks(events, intake.audience_ids, unknown, arrived_us)
-    sealed = [_seal(intake.deployment, draft) for draft in drafts]
-    accepted = sum(chunk.messages for chunk in sealed)
-    with transaction(intake.deployment.engine) as connection:
-        closed = _deactivated_behind_gate(connection, {chunk.audience_id for chunk in sealed})
-        if closed:
-            accepted -= sum(chunk.messages for chunk in sealed if chunk.audience_id in closed)
-            sealed = [chunk for chunk in sealed if chunk.audience_id not in closed]
-            rejections = _reject_closed(intake, events, closed, rejections)
+    while True:
+        drafts, rejections = draft_chunks(events, intake.audience_ids, unusable, arrived_us)
+        sealed = [_seal(intake.deployment, draft) for draft in drafts]
+        accepted = sum(chunk.messages for chunk in sealed)
         reasons = Counter(dict(rejected_before or {}))
         reasons.update(rejection.reason for rejection in rejections)
         head = (intake.source, dedupe_key, accepted, orjson.dumps(reasons).decode())
-        if not _write_receipt(connection, head, sealed, message_ids):
-            return Staged(0, [], duplicate=True)
-        copy_rows(connection, tables.staged_chunk, _COLUMNS, map(_pack_row, sealed))
-    return Staged(accepted, rejections)
+        try:
+            with transaction(intake.deployment.engine) as tx:
+                if not _pass_gate(tx, head, sealed, message_ids):
+                    return Staged(0, [], duplicate=True)
+                copy_rows(tx, tables.staged_chunk, _COLUMNS, map(_pack_row, sealed))
+        except _Deactivated as closed:  # since it was looked up: its events are rejected
+            reason = "is deactivated (pinfold audience activate starts it again)"
+            found = intake.audience_ids.items()
+            unusable |= {name: reason for name, number in found if number in closed.audience_ids}
+        else:
+            return Staged(accepted, rejections)
+
+
+class _Deactivated(Exception):
+    def __init__(self, audience_ids: list[int]) -> None:
+        super().__init__(audience_ids)
+        self.audience_ids = audience_ids
 
 
 def _look_up(intake: Intake, references: set[str]) -> dict[str, str]:
@@ -119,7 +133,7 @@ def _look_up(intake: Intake, references: set[str]) -> dict[str, str]:
         return {}
     audience = tables.audience.c
     query = sa.select(audience.upstream_id, audience.id).where(
-        audience.upstream_id.in_([ref for ref in missing if "\x00" not in ref])
+        audience.upstream_id.in_([name for name in missing if _is_text(name)])
     )
     if intake.connection_id is not None:
         query = query.where(audience.connection_id == intake.connection_id)
@@ -132,6 +146,11 @@ def _look_up(intake: Intake, references: set[str]) -> dict[str, str]:
     return {ref: _why_unknown(times_found[ref]) for ref in missing if times_found[ref] != 1}
 
 
+def _is_text(name: str) -> bool:
+    """False for what Postgres cannot store as text: a NUL byte, half a surrogate pair."""
+    return "\x00" not in name and name.encode(errors="ignore").decode() == name
+
+
 def _why_unknown(times_found: int) -> str:
     if times_found:
         return "is known to several connections: name the connection"
@@ -139,64 +158,38 @@ def _why_unknown(times_found: int) -> str:
 
 
 def _seal(deployment: Deployment, draft: Draft) -> _Sealed:
-    audience_id, messages, e_flags, e_times, e_values, m_flags, m_times, m_values = draft
-    body = pack_chunk(
-        Column(bytes(e_flags), array("q", e_times), e_values),
-        Column(bytes(m_flags), array("q", m_times), m_values),
-    )
-    sealed = deployment.keyring.seal(body, chunk_purpose(audience_id))
-    return _Sealed(audience_id, len(messages), len(e_values), len(m_values), sealed)
+    audience_id, messages, email, maid = draft
+    sealed = deployment.keyring.seal(pack_chunk(email, maid), chunk_purpose(audience_id))
+    return _Sealed(audience_id, len(messages), len(email.values), len(maid.values), sealed)
 
 
-def _deactivated_behind_gate(connection: sa.Connection, audience_ids: set[int]) -> set[int]:
-    """Take the shared gates, then read which of the audiences no longer take events.
-
-    Two statements in one round trip: the second sees what was committed before the gate opened.
-    """
-    if not audience_ids:
-        return set()
-    rows = connection.exec_driver_sql(
-        "SELECT pg_advisory_xact_lock_shared(%s, gate) FROM unnest(%s::int[]) AS gate;"
-        "SELECT id FROM audience WHERE id = ANY(%s::bigint[]) AND state = 'deactivated'",
-        (GATE, array_text(gate_keys(audience_ids)), array_text(audience_ids)),
-    )
-    return {row.id for row in rows}
-
-
-def _reject_closed(
-    intake: Intake,
-    events: Sequence[MembershipEvent],
-    closed: set[int],
-    rejections: list[Rejection],
-) -> list[Rejection]:
-    """The events of audiences that were deactivated, now rejected whole."""
-    reason = "is deactivated (pinfold audience activate starts it again)"
-    shut = {
-        index
-        for index, event in enumerate(events)
-        if intake.audience_ids.get(event.audience) in closed
-    }
-    kept = [rejection for rejection in rejections if rejection.position not in shut]
-    kept += [Rejection(index, "audience", reason, whole=True) for index in shut]
-    return sorted(kept, key=lambda rejection: rejection.position)
-
-
-def _write_receipt(
-    connection: sa.Connection,
+def _pass_gate(
+    tx: sa.Connection,
     head: tuple[str, str | None, int, str],
     chunks: list[_Sealed],
     message_ids: bytes | None,
 ) -> bool:
-    """Note what this call brought; False when a call with this key was already committed."""
-    row = (
-        *head,
-        array_text(chunk.audience_id for chunk in chunks),
-        array_text(chunk.messages for chunk in chunks),
-        array_text(chunk.emails for chunk in chunks),
-        array_text(chunk.maids for chunk in chunks),
-        message_ids,
-    )
-    return connection.exec_driver_sql(_INSERT_RECEIPT, row).rowcount == 1
+    """Take the shared gates, then write the receipt; False when its key was committed before.
+
+    Two statements in one round trip: the second sees what was committed before the gates opened.
+    Raises _Deactivated when an audience takes no more events.
+    """
+    row = tx.exec_driver_sql(
+        _AT_THE_GATE,
+        (
+            *(GATE, array_text(gate_keys(chunk.audience_id for chunk in chunks))),
+            *head,
+            array_text(chunk.audience_id for chunk in chunks),
+            array_text(chunk.messages for chunk in chunks),
+            array_text(chunk.emails for chunk in chunks),
+            array_text(chunk.maids for chunk in chunks),
+            message_ids,
+            array_text({chunk.audience_id for chunk in chunks}),
+        ),
+    ).one()
+    if row.closed:
+        raise _Deactivated(row.closed)
+    return bool(row.receipts)
 
 
 def _pack_row(chunk: _Sealed) -> bytes:
@@ -204,9 +197,9 @@ def _pack_row(chunk: _Sealed) -> bytes:
         _ROW.pack(
             5,
             *(8, chunk.audience_id),
-            *(4, chunk.messages),
-            *(4, chunk.emails),
-            *(4, chunk.maids),
+            *(2, chunk.messages),
+            *(2, chunk.emails),
+            *(2, chunk.maids),
             len(chunk.body),
         )
         + chunk.body

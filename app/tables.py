@@ -79,9 +79,9 @@ def _refers(name: str, target: str) -> sa.Column[Any]:
 def _chunk_columns() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("audience_id", sa.BigInteger, nullable=False),
-        _count("message_count", None, sa.Integer),
-        _count("email_count", None, sa.Integer),
-        _count("maid_count", None, sa.Integer),
+        _count("message_count", None, sa.SmallInteger),
+        _count("email_count", None, sa.SmallInteger),
+        _count("maid_count", None, sa.SmallInteger),
         _time("arrived_at", required=True),
         sa.Column("body", sa.LargeBinary, nullable=False),
     )

@@ -27,7 +27,7 @@ def take_slot(tx: sa.Connection, connection_id: int, s: Settings) -> float:
     c = connection.c
     step = sa.func.coalesce(c.writes_per_minute, s.writes_per_minute)
     spacing = sa.literal(60 / SHARE) / step * seconds(1)
-    horizon = NOW + 3 * seconds(s.backoff_most)
+    horizon = NOW + seconds(3 * s.backoff_most)
     rested = NOW - seconds(REST)
     pause = sa.case((c.not_before > horizon, None), else_=c.not_before)
     following = sa.case((c.next_slot_at > horizon, None), else_=c.next_slot_at)

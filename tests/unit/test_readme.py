@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import typer
+
 from app.cli import root
 from app.settings import Settings
 

@@ -1,0 +1,1 @@
+"""The benchmarks: `make bench ARGS="stage flush --quick"`. What is measured: design section 9."""

@@ -1,0 +1,131 @@
+"""Where the benchmarks run: one embedded Postgres, and a migrated database for each group.
+
+Durability is the default: fsync on, every commit waits for the disk.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import psycopg2.errors
+import sqlalchemy as sa
+
+from app.audiences import activate
+from app.connections import add_connection
+from app.deployment import Deployment
+from app.keyring import new_key
+from app.migrate import upgrade
+from app.sandbox.children import tethered
+from app.sandbox.embedded_postgres import EmbeddedPostgres, PostgresServer
+from app.sandbox.pinterest import DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN
+from app.settings import Settings
+from tests.benchmarks.events import upstream_id
+from tests.benchmarks.textbook import Base
+
+
+@dataclass(frozen=True)
+class Place:
+    """A Pinfold on a database of its own, which also holds the table of the textbook version."""
+
+    deployment: Deployment
+    session: Any
+    """The driver's connection for what surrounds a measurement; every statement commits."""
+
+    def run(self, statement: str, *values: object) -> None:
+        """Execute something whose rows nobody wants."""
+        with self.session.cursor() as cursor:
+            cursor.execute(statement, values or None)
+
+    def ask(self, query: str, *values: object) -> Any:
+        """The first column of the first row."""
+        with self.session.cursor() as cursor:
+            cursor.execute(query, values or None)
+            return cursor.fetchone()[0]
+
+    def checkpoint(self) -> None:
+        """Let nobody pay for pages that others have made dirty, or write fewer images of pages."""
+        with suppress(psycopg2.errors.InsufficientPrivilege):  # a named server may forbid it
+            self.run("CHECKPOINT")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A server and its migrated, empty template."""
+
+    server: PostgresServer
+    template: str
+
+    @contextmanager
+    def place(self, **settings: Any) -> Iterator[Place]:
+        """A fresh installation with one connection to Pinterest; ``settings`` differ from usual."""
+        name = f"benchmark_{uuid4().hex}"
+        self.server.create_database(name, self.template)
+        url = self.server.url(name)
+        usual = {"database_url": url, "keys": new_key(), "allow_plain_http": True}
+        deployment = Deployment(Settings.model_validate(usual | settings))
+        try:
+            with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as session:
+                session.autocommit = True
+                Base.metadata.create_all(deployment.engine)
+                add_connection(deployment, "benchmark", DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN)
+                yield Place(deployment, session)
+        finally:
+            deployment.engine.dispose()
+            self.server.drop_database(name)
+
+
+@contextmanager
+def own_ground() -> Iterator[Ground]:
+    """A server of our own in a temporary directory, gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="pinfold-bench-") as directory:
+        Path(directory).chmod(0o755)  # as root, Postgres runs as `nobody`
+        server = EmbeddedPostgres(Path(directory))
+        server.start()
+        try:
+            server.create_database("template")
+            upgrade(server.url("template"))
+            yield Ground(server, "template")
+        finally:
+            server.stop()
+
+
+def activate_all(place: Place, count: int) -> dict[str, int]:
+    """Activate the first audiences of a sample; their ids by upstream id."""
+    upstream_ids = [upstream_id(number) for number in range(count)]
+    return {
+        each: activate(place.deployment, f"audience {each}", each, None).audience_id
+        for each in upstream_ids
+    }
+
+
+def plain_engine(place: Place) -> sa.Engine:
+    """An engine as the textbook would make it."""
+    return sa.create_engine(place.deployment.settings.require_database_url())
+
+
+@contextmanager
+def counting_pinterest() -> Iterator[str]:
+    """The simulator in a process of its own, without a rate limit, only counting; its base URL."""
+    command = [sys.executable, "-m", "app.sandbox.pinterest", "--port", "0", "--count-only"]
+    command += ["--writes-per-minute", "0", "--reads-per-minute", "0"]
+    with subprocess.Popen(
+        tethered(command, None, SIGTERM), stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            if not said:
+                raise RuntimeError("the simulator did not start")
+            yield said.split()[-1]
+        finally:
+            process.terminate()

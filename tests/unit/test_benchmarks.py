@@ -1,0 +1,321 @@
+"""The benchmarks measure the same work on both sides: every yardstick gives the result of ours."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import sha1
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.bodies import hex_records
+from app.database import transaction
+from app.due import audiences_due
+from app.events import Kind, Operation
+from app.keyring import batch_purpose
+from app.sandbox.embedded_postgres import PostgresServer
+from app.sandbox.pinterest import PinterestSimulator
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import end_to_end, flushing, harness, hashing, memory, staging
+from tests.benchmarks.due_check import Waiting
+from tests.benchmarks.events import Sample
+from tests.benchmarks.harness import Pace, Row, Sizes, at_least, at_most
+from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
+from tests.benchmarks.textbook import (
+    COPY_ROWS,
+    Delete,
+    Request,
+    add_objects,
+    count_waiting,
+    delete_in_bulk,
+    delete_one_by_one,
+    row_text,
+)
+
+COUNT = 3_000
+Outcome = dict[tuple[str, str], str]
+"""The operation that decided, for each list and digest."""
+
+
+@pytest.fixture
+def ground(postgres: PostgresServer, migrated_template: str) -> Ground:
+    return Ground(postgres, migrated_template)
+
+
+@pytest.fixture
+def place(ground: Ground) -> Iterator[Place]:
+    with ground.place(flush_messages=1, window_messages=1_000, records_per_request=70) as place:
+        yield place
+
+
+# The events.
+
+
+def test_the_same_sample_has_the_same_events() -> None:
+    calls = list(Sample(500, 7).calls(200))
+    assert [len(call) for call in calls] == [200, 200, 100]
+    assert list(chain(*calls)) == Sample(500, 7).events(0, 500)
+
+
+def test_the_events_have_the_mix_they_claim() -> None:
+    events = Sample(20_000, 10).events(0, 20_000)
+    kinds = Counter(event.identities[0].kind for event in events)
+    assert kinds[Kind.EMAIL] == pytest.approx(12_000, rel=0.03)
+    assert kinds[Kind.IDFA] == pytest.approx(4_000, rel=0.05)
+    assert kinds[Kind.GAID] == pytest.approx(4_000, rel=0.05)
+    adds = sum(event.operation is Operation.ADD for event in events)
+    assert adds == pytest.approx(16_000, rel=0.03)
+    values = [event.identities[0].value for event in events]
+    people = len({value.strip().lower() for value in values})
+    assert people == pytest.approx(18_000, rel=0.03)
+    addresses = [value for value in values if "@" in value]
+    assert {len(address.strip()) for address in addresses} == set(range(24, 33))
+    titled = sum(address.strip().istitle() for address in addresses)
+    assert titled == pytest.approx(len(addresses) / 10, rel=0.2)
+    assert any(address != address.strip() for address in addresses)
+    assert all(event.identities[0].value.isupper() for event in events if _is(event, Kind.IDFA))
+    assert all(event.identities[0].value.islower() for event in events if _is(event, Kind.GAID))
+
+
+def test_the_events_occurred_one_after_another() -> None:
+    times = [event.occurred_at_us or 0 for event in Sample(1_000, 1).events(0, 1_000)]
+    assert times == sorted(set(times))
+
+
+def _is(event: Any, kind: Kind) -> bool:
+    return bool(event.identities[0].kind is kind)
+
+
+# The yardsticks.
+
+
+def test_copied_rows_and_objects_are_the_same_rows(place: Place) -> None:
+    sample = Sample(COUNT, 5)
+    events = sample.events(0, COUNT)
+    ids = activate_all(place, 5)
+    engine = plain_engine(place)
+    with Session(engine) as session:
+        add_objects(session, events, ids)
+    engine.dispose()
+    objects = _rows(place)
+    place.run("TRUNCATE event_row")
+    with place.session.cursor() as cursor:
+        cursor.copy_expert(COPY_ROWS, BytesIO(row_text(events, ids)))
+    assert objects == _rows(place)
+    assert len(objects) == COUNT
+
+
+def _rows(place: Place) -> list[Any]:
+    with place.session.cursor() as cursor:
+        cursor.execute(
+            "SELECT audience_id, occurred_at, operation, kind, value FROM event_row ORDER BY id"
+        )
+        return list(cursor.fetchall())
+
+
+def test_every_way_of_flushing_gives_the_same_digests(place: Place) -> None:
+    flush = flushing.Flushing(place, Sample(COUNT, 1), per_chunk=50)
+    ours, objects, tuples = Outcome(), Outcome(), Outcome()
+    flush.ours(lambda: _take_lanes(place, ours))
+    flush.objects(COUNT, lambda _, request: _apply(objects, request))
+    flush.tuples(lambda _, request: _apply(tuples, request))
+    flush.close()
+    naive = Outcome()
+    for request in hashing.loop(flush.sample.events(0, COUNT)):
+        _apply(naive, request)
+    assert ours == objects == tuples == naive
+    assert len(naive) == len({value.strip().lower() for value in flush.sample.values})
+    assert place.ask("SELECT count(*) FROM upload") == 3
+    assert place.ask("SELECT count(*) FROM staged_chunk") == 0
+    assert place.ask("SELECT count(*) FROM event_row") == 0
+
+
+def _apply(outcome: Outcome, request: Request) -> None:
+    outcome |= {(request.list_type, digest): request.operation for digest in request.digests}
+
+
+def _take_lanes(place: Place, outcome: Outcome) -> None:
+    """Apply what waits in the lanes, in their order, and empty them."""
+    with place.session.cursor() as cursor:
+        cursor.execute(
+            "SELECT list_type, operation, customer_list.id, payload FROM batch"
+            " JOIN customer_list ON customer_list.id = customer_list_id WHERE state = 'waiting'"
+            " ORDER BY upload_id, operation DESC, batch.id"
+        )
+        for list_type, operation, list_id, sealed in cursor.fetchall():
+            payload = place.deployment.keyring.open(bytes(sealed), batch_purpose(list_id))
+            digests = hex_records(payload).decode().split(",")
+            _apply(outcome, Request(list_type, operation, digests))
+    place.run(flushing.EMPTY_LANES)
+
+
+def test_hashing_in_halves_gives_what_the_loop_gives() -> None:
+    events = Sample(COUNT, 1).events(0, COUNT)
+    ours, naive = Outcome(), Outcome()
+    for list_type, operation, records in hashing.batch(hashing.draft(events)):
+        _apply(ours, Request(list_type, operation, records.decode().split(",")))
+    for request in hashing.loop(events):
+        _apply(naive, request)
+    assert ours == naive
+
+
+@pytest.mark.parametrize("delete", [delete_in_bulk, delete_one_by_one])
+def test_both_versions_leave_the_same_members_at_pinterest(
+    delete: Delete, ground: Ground, simulator: PinterestSimulator
+) -> None:
+    simulator.behaviour.writes_per_minute = None
+    settings = end_to_end.SETTINGS | {"records_per_request": 50}
+    with ground.place(pinterest_url=simulator.base_url, **settings) as place:
+        sample = Sample(COUNT, 4)
+        both = end_to_end.EndToEnd(place, sample)
+        first_records = {each["id"]: _members(simulator, each["id"]) for each in _lists(simulator)}
+        both.ours()
+        both.textbook(sample, delete)
+        both.check_counts()
+        both.close()
+        for (audience_id, list_type), list_id in both.pinterest.list_ids.items():
+            own = place.ask(
+                "SELECT pinterest_list_id FROM customer_list"
+                " WHERE audience_id = %s AND list_type = %s",
+                audience_id,
+                list_type,
+            )
+            ours = _members(simulator, own) - first_records[own]
+            assert ours
+            assert ours == _members(simulator, list_id) - first_records[list_id]
+
+
+def _lists(simulator: PinterestSimulator) -> list[dict[str, Any]]:
+    return simulator.books.lists()
+
+
+def _members(simulator: PinterestSimulator, list_id: str) -> set[str]:
+    return simulator.books.membership(list_id)
+
+
+def test_the_due_check_sees_what_counting_rows_sees(ground: Ground) -> None:
+    with ground.place(flush_messages=600) as place:
+        waiting = Waiting(place, events=26_000, audiences=50)
+        waiting.fill_audiences()
+        waiting.fill_chunks(body_bytes=20)
+        waiting.fill_rows()
+        engine = plain_engine(place)
+        with Session(engine) as session:
+            counts = count_waiting(session)
+        engine.dispose()
+        with transaction(place.deployment.engine) as tx:
+            due = audiences_due(tx, place.deployment.settings)
+        assert waiting.flushes_ms() > 0
+        assert waiting.check_ms() > 0
+        assert waiting.count_ms() > 0
+        waiting.close()
+    assert sum(counts.values()) == 26_000
+    assert set(due) == {audience for audience, count in counts.items() if count >= 600}
+    assert 0 < len(due) < 50
+
+
+# The measuring.
+
+
+def test_staging_measures_time_disk_and_log_of_both_sides(place: Place) -> None:
+    measured = staging.Staging(place, Sample(COUNT, 10))
+    for each in (measured.ours(1_000), measured.copied_rows(1_000), measured.objects(1_000)):
+        assert each.pace.events == COUNT
+        assert each.pace.seconds > 0
+        assert 30 < each.disk_bytes < 300
+        assert 30 < each.wal_bytes < 600
+    measured.close()
+    assert place.ask("SELECT sum(accepted) FROM receipt") == COUNT
+    assert place.ask("SELECT count(*) FROM staged_chunk") == 0
+    assert place.ask("SELECT count(*) FROM event_row") == 0
+
+
+def test_memory_is_measured_in_a_process_that_flushes_everything(place: Place) -> None:
+    flush = flushing.Flushing(place, Sample(COUNT, 1))
+    assert 0 < memory.extra_mb(flush) < 200
+    flush.close()
+    assert place.ask("SELECT count(*) FROM staged_chunk") == 0
+
+
+def test_only_the_steps_are_timed_and_not_the_building_of_their_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(harness, "perf_counter", lambda: now[0])
+
+    def calls() -> Iterator[float]:
+        for length in (1.0, 2.0):
+            now[0] += 100
+            yield length
+
+    assert harness.timed(calls(), lambda length: now.__setitem__(0, now[0] + length)) == 3
+
+
+def test_the_cases_take_turns_and_each_begins_a_round() -> None:
+    order: list[str] = []
+    cases = {name: lambda name=name: order.append(name) for name in "abc"}
+    harness.interleave(2, cases)
+    assert order == ["a", "b", "c", "b", "c", "a"]
+
+
+def test_a_ratio_is_taken_inside_a_round_and_its_median_is_judged() -> None:
+    ours = [Pace(10, 1.0), Pace(10, 2.0), Pace(10, 1.0)]
+    theirs = [Pace(5, 1.0), Pace(5, 2.0), Pace(5, 10.0)]
+    row = harness.compared("it", ours, theirs, ours, at_least(2))
+    assert row.figures == [2, 2, 20]
+    assert row.is_met
+    assert not harness.compared("it", ours, theirs, ours, at_least(2.1)).is_met
+    assert not Row("it", [1.0, 3.0, 2.5], "MB", at_most(2)).is_met
+    assert Row("it", [1.0], "x").is_met is None
+
+
+def test_sha1_alone_hashes_every_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[bytes] = []
+
+    def noted(value: bytes) -> Any:
+        hashed.append(value)
+        return sha1(value)
+
+    monkeypatch.setattr(harness, "sha1", noted)
+    assert harness.sha1_alone(["a", "b"]).events == 2
+    assert hashed == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(("bound", "status"), [(1.0, 0), (3.0, 1)])
+def test_the_command_prints_the_table_and_its_status_says_whether_all_is_met(
+    bound: float,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    seen: list[Sizes] = []
+
+    def group(_: Ground, sizes: Sizes) -> list[Row]:
+        seen.append(sizes)
+        return [Row("speed", [1.0, 2.0, 9.0], "x", at_least(bound))]
+
+    monkeypatch.setattr(command, "GROUPS", {"group": group})
+    report = tmp_path / "report.json"
+    assert command.main(["group", "--rounds", "7", "--quick", "--json", str(report)]) == status
+    assert seen[0].rounds == 7
+    line = capsys.readouterr().out.splitlines()[1]
+    assert "speed" in line
+    assert "2.00x (1.00-9.00)" in line
+    assert line.endswith("NOT MET" if status else "met")
+    (row,) = json.loads(report.read_text())["rows"]
+    assert (row["median"], row["met"]) == (2.0, not status)
+
+
+def test_an_unknown_group_is_refused_with_the_names_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["speed"])
+    assert "end-to-end" in capsys.readouterr().err
