@@ -8,12 +8,14 @@ mebibyte is skipped without being held in memory.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -25,6 +27,9 @@ from app.events import Kind, MembershipEvent, parse_message
 PART_LINES = 10_000
 LONGEST_LINE = 1 << 20
 NEEDED_COLUMNS = ("audience", "operation")
+RECORD_LINES = 100
+"""How many lines one CSV record may go on over."""
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 LIST_SEPARATOR = ";"
 """Between several identities in one CSV cell."""
 
@@ -49,6 +54,18 @@ class Part:
     last_line: int = 0
     key: str = ""
     bytes_read: int = 0
+    beginnings: dict[str, int] = field(default_factory=dict)
+    """The key that the part had if the file broke off after a line, with the line's number."""
+
+    def without_lines_up_to(self, line: int) -> Part:
+        """What is left of the part when its beginning was staged before."""
+        kept = [place for place, number in enumerate(self.lines) if number > line]
+        return replace(
+            self,
+            events=[self.events[place] for place in kept],
+            lines=[self.lines[place] for place in kept],
+            faults=[fault for fault in self.faults if fault.line > line],
+        )
 
 
 class BrokenFile(ConfigError):
@@ -71,12 +88,13 @@ def read_parts(stream: io.BufferedReader, form: str | None = None) -> Iterator[P
     number = 0
     while True:
         part = Part(number, lines.number + 1)
+        lines.begin_part()
         try:
             _fill(part, lines, header)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
+        except BROKEN:
             lines.broken = True
         part.last_line = lines.number
-        part.key = f"{lines.take_digest()}:{number}"
+        part.key = f"{lines.digest()}:{number}"
         part.bytes_read = lines.bytes_read
         if part.events or part.faults:
             yield part
@@ -96,7 +114,7 @@ class _Lines:
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
         self._digest = sha256()
-        self._ahead: bytes | None = None
+        self._ahead: list[bytes] = []
         self.number = 0
         self.bytes_read = 0
         self.at_end = False
@@ -106,15 +124,18 @@ class _Lines:
         """The first line without its byte order mark, still to be read; None in an empty file."""
         try:
             line = self._stream.readline(LONGEST_LINE + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
+            if line.startswith(codecs.BOM_UTF8):
+                line = line.removeprefix(codecs.BOM_UTF8)
+                if not line.endswith(b"\n"):
+                    line += self._stream.readline(len(codecs.BOM_UTF8))
+        except BROKEN:
             raise BrokenFile("the file is damaged from its start: nothing was staged") from None
-        self._ahead = line.removeprefix(b"\xef\xbb\xbf")
-        return self._ahead or None
+        self._ahead = [line] if line else []
+        return line or None
 
     def read(self) -> bytes | None:
-        """The next line, None at the end, an empty one in place of a line that is too long."""
-        line = self._ahead if self._ahead is not None else self._stream.readline(LONGEST_LINE + 1)
-        self._ahead = None
+        """The next line, None at the end. Raises InvalidEvent for one that is too long."""
+        line = self._ahead.pop() if self._ahead else self._stream.readline(LONGEST_LINE + 1)
         if not line:
             self.at_end = True
             return None
@@ -126,6 +147,19 @@ class _Lines:
             raise InvalidEvent("line", f"is longer than {LONGEST_LINE:,} bytes")
         return line
 
+    @contextmanager
+    def attempt(self) -> Iterator[list[bytes]]:
+        """Lines read within are to be noted in the list; an InvalidEvent gives them back."""
+        digest, number, size = self._digest.copy(), self.number, self.bytes_read
+        taken: list[bytes] = []
+        try:
+            yield taken
+        except InvalidEvent:
+            self._ahead += reversed(taken)
+            self._digest, self.number, self.bytes_read = digest, number, size
+            self.at_end = False
+            raise
+
     def _skip_rest(self) -> None:
         while rest := self._stream.readline(LONGEST_LINE):
             self._digest.update(rest)
@@ -133,11 +167,12 @@ class _Lines:
             if rest.endswith(b"\n"):
                 return
 
-    def take_digest(self) -> str:
-        """The digest of all since the last call."""
-        digest = self._digest.hexdigest()[:32]
+    def digest(self) -> str:
+        """The digest of all since the last call of ``begin_part``."""
+        return self._digest.hexdigest()[:32]
+
+    def begin_part(self) -> None:
         self._digest = sha256()
-        return digest
 
 
 def _unpacked(stream: io.BufferedReader) -> io.BufferedReader:
@@ -149,6 +184,7 @@ def _unpacked(stream: io.BufferedReader) -> io.BufferedReader:
 
 def _fill(part: Part, lines: _Lines, header: list[str] | None) -> None:
     while lines.number - part.first_line < PART_LINES - 1:
+        part.beginnings[f"{lines.digest()}:{part.number}"] = lines.number
         try:
             line = lines.read()
             if line is None:
@@ -191,17 +227,12 @@ def _csv_header(lines: _Lines) -> list[str]:
 
 
 def _csv_message(line: bytes, lines: _Lines, header: list[str]) -> dict[str, object]:
-    """One CSV record as a message; a quoted cell may go on over the following lines."""
-    text = line.decode()
-    while text.count('"') % 2:
-        more = lines.read()
-        if more is None or len(text) > LONGEST_LINE:
-            raise InvalidEvent("line", "a quoted cell is not closed")
-        text += more.decode()
-    try:
-        cells = next(csv.reader(io.StringIO(text, newline="")))
-    except csv.Error:
-        raise InvalidEvent("line", "is not CSV") from None
+    """One CSV record as a message; a quoted cell may go on over some following lines."""
+    with lines.attempt() as taken:
+        try:
+            cells = next(csv.reader(_record(line, lines, taken), strict=True))
+        except (csv.Error, StopIteration):
+            raise InvalidEvent("line", "is not CSV, or a quoted cell is not closed") from None
     if len(cells) > len(header):
         raise InvalidEvent("line", f"has {len(cells)} cells, the header {len(header)}")
     message: dict[str, object] = dict(zip(header, cells, strict=False))
@@ -210,3 +241,11 @@ def _csv_message(line: bytes, lines: _Lines, header: list[str]) -> dict[str, obj
         if isinstance(value, str) and LIST_SEPARATOR in value:
             message[kind.value] = value.split(LIST_SEPARATOR)
     return message
+
+
+def _record(line: bytes, lines: _Lines, taken: list[bytes]) -> Iterator[str]:
+    """The lines of one record, as many as the CSV reader asks for within reason."""
+    yield line.decode()
+    while len(taken) < RECORD_LINES and (more := lines.read()) is not None:
+        taken.append(more)
+        yield more.decode()

@@ -11,7 +11,6 @@ the field, and the rest goes on. Faults never repeat a value.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -103,9 +102,14 @@ def _audience(value: object) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise InvalidEvent("audience", "the upstream id of the audience is needed, as text")
-    if len(value) > LONGEST_TEXT or "\x00" in value:
-        raise InvalidEvent("audience", "is not an id (too long, or holds a NUL byte)")
+    if len(value) > LONGEST_TEXT or not is_storable(value):
+        raise InvalidEvent("audience", "is not an id (too long, or no text that can be stored)")
     return value.strip()
+
+
+def is_storable(text: str) -> bool:
+    """False for what Postgres cannot store: a NUL byte, half of a surrogate pair."""
+    return "\x00" not in text and text.encode(errors="ignore").decode() == text
 
 
 def _operation(value: object) -> Operation:
@@ -149,10 +153,9 @@ def _is_number(text: str) -> bool:
 
 
 def _epoch(number: float, field: str) -> int:
-    seconds = number if number < SECONDS_BELOW else number / 1_000
-    if not math.isfinite(number) or not 0 <= seconds < SECONDS_BELOW:
+    if not 0 <= number < SECONDS_BELOW * 1_000:  # also refuses NaN and the infinities
         raise InvalidEvent(field, "is not a time of this age")
-    return round(seconds * 1_000_000)
+    return round(number * (1_000_000 if number < SECONDS_BELOW else 1_000))
 
 
 def _iso(text: str, field: str) -> int:
@@ -162,4 +165,6 @@ def _iso(text: str, field: str) -> int:
         raise InvalidEvent(field, "must be ISO 8601 or epoch seconds or milliseconds") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return _epoch(moment.timestamp(), field)
+    if moment.timestamp() < 0:
+        raise InvalidEvent(field, "is not a time of this age")
+    return round(moment.timestamp() * 1_000_000)

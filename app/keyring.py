@@ -90,6 +90,8 @@ class KeyRing:
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Decrypt. Raises UnreadableBody for an unknown key or a body changed or moved."""
+        if len(sealed) < ID_BYTES + NONCE_BYTES:
+            raise UnreadableBody("a sealed body is cut short")
         key_id, nonce = sealed[:ID_BYTES], sealed[ID_BYTES : ID_BYTES + NONCE_BYTES]
         cipher = self._ciphers.get(bytes(key_id))
         if cipher is None:

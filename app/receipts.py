@@ -7,6 +7,8 @@ as delivered again, which come in one burst after a consumer was lost.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from app.database import transaction
@@ -14,6 +16,15 @@ from app.deployment import Deployment
 from app.tables import receipt
 
 MESSAGE_ID_BYTES = 8
+
+
+def keys_used(deployment: Deployment, source: str, keys: Collection[str]) -> set[str]:
+    """Those of some dedupe keys under which a call was committed."""
+    query = sa.select(receipt.c.dedupe_key).where(
+        receipt.c.source == source, receipt.c.dedupe_key.in_(keys)
+    )
+    with transaction(deployment.engine) as tx:
+        return set(tx.execute(query).scalars())
 
 
 def received_before(deployment: Deployment, source: str, ids: set[bytes]) -> set[bytes]:

@@ -27,7 +27,7 @@ from app.copying import array_text, copy_rows
 from app.database import transaction
 from app.deployment import Deployment
 from app.drafting import Draft, Rejection, draft_chunks
-from app.events import MembershipEvent
+from app.events import MembershipEvent, is_storable
 from app.gate import GATE, gate_keys
 from app.keyring import chunk_purpose
 
@@ -133,7 +133,7 @@ def _look_up(intake: Intake, references: set[str]) -> dict[str, str]:
         return {}
     audience = tables.audience.c
     query = sa.select(audience.upstream_id, audience.id).where(
-        audience.upstream_id.in_([name for name in missing if _is_text(name)])
+        audience.upstream_id.in_([name for name in missing if is_storable(name)])
     )
     if intake.connection_id is not None:
         query = query.where(audience.connection_id == intake.connection_id)
@@ -144,11 +144,6 @@ def _look_up(intake: Intake, references: set[str]) -> dict[str, str]:
         row.upstream_id: row.id for row in rows if times_found[row.upstream_id] == 1
     }
     return {ref: _why_unknown(times_found[ref]) for ref in missing if times_found[ref] != 1}
-
-
-def _is_text(name: str) -> bool:
-    """False for what Postgres cannot store as text: a NUL byte, half a surrogate pair."""
-    return "\x00" not in name and name.encode(errors="ignore").decode() == name
 
 
 def _why_unknown(times_found: int) -> str:

@@ -23,6 +23,7 @@ from app.cli.terminal import say
 from app.connections import find_connection
 from app.errors import ConfigError, Refused
 from app.event_files import BrokenFile, LineFault, Part, read_parts
+from app.receipts import keys_used
 from app.staging import Intake, stage
 
 REJECTED = 3
@@ -89,6 +90,8 @@ def _stage_part(
     intake: Intake, part: Part, run: str, resume: bool, tally: _Tally, listed: _Listing
 ) -> None:
     tally.lines = part.last_line
+    if resume:
+        part = _without_staged_beginning(intake, part)
     before = Counter(fault.reason for fault in part.faults if fault.whole)
     staged = stage(intake, part.events, dedupe_key=part.key + run, rejected_before=before)
     if staged.duplicate:
@@ -109,6 +112,13 @@ def _stage_part(
     tally.rejected += len(whole)
     tally.identities_dropped += len(faults) - len(whole)
     tally.reasons.update(f"{fault.field}: {fault.reason}" for fault in faults)
+
+
+def _without_staged_beginning(intake: Intake, part: Part) -> Part:
+    """The part without the lines that an earlier run staged before the file broke off."""
+    known = keys_used(intake.deployment, intake.source, part.beginnings)
+    staged_to = max((part.beginnings[key] for key in known), default=0)
+    return part.without_lines_up_to(staged_to) if staged_to else part
 
 
 class _Listing:

@@ -17,7 +17,7 @@ ROWS = [
     "app.identities app.bodies app.keyring app.lease app.backoff app.narrowing app.deadman",
     "app.gate app.lists app.migrate app.event_files app.drafting app.folding",
     "app.deployment",
-    "app.receipts app.staging app.due app.pinterest",
+    "app.receipts app.staging app.due app.window app.pinterest",
     "app.connections app.quota app.books app.status app.flush",
     "app.audiences app.turn app.resuming",
     "app.settling",
