@@ -24,6 +24,7 @@ from app.backoff import pause
 from app.database import transaction
 from app.lease import NOW, seconds
 from app.pinterest.outcomes import Action, Answer, Settlement, judge
+from app.settings import CAP
 from app.settling import hold, stop
 from app.tables import attempt, customer_list
 from app.turn import Sent, Turn, View, is_unknown
@@ -117,7 +118,7 @@ def make_audience(turn: Turn, view: View) -> bool:
         lambda: turn.client.create_audience(view.list.name, list_id),
         purpose="AUDIENCE",
         records=0,
-        limit=view.limit("REMOVE", turn.deployment.settings.record_cap),
+        limit=CAP,  # it carries no record, so it fits even where a lowered cap was passed
     )
     if sent is None:
         return False

@@ -143,7 +143,7 @@ def _post(turn: Turn, view: View, lot: Lot) -> bool:
     )
     with transaction(turn.deployment.engine) as tx:
         if sent is None:
-            turn.update(tx)
+            turn.confirm(tx)
             book_over_cap(tx, keyring, turn.claim, lot, room(tx, turn.claim, limit))
             return True
         return settle_batch(tx, turn, view, lot, sent)

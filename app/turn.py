@@ -150,6 +150,10 @@ class Turn:
         """Write about the list under its lease."""
         write_under(tx, customer_list, self.claim, **values)
 
+    def confirm(self, tx: sa.Connection) -> None:
+        """Raise LeaseLost unless the lease is still ours, before writing elsewhere under it."""
+        self.update(tx, epoch=customer_list.c.epoch)
+
     def _await_slot(self) -> None:
         """Wait for a rate slot, under the lease but before the charge and in no transaction."""
         with transaction(self.deployment.engine) as tx:

@@ -155,7 +155,7 @@ def _read_object(response: requests.Response, deadline: float) -> dict[str, Any]
     parts: list[bytes] = []
     size = 0
     try:
-        for part in response.iter_content(1 << 14):
+        while part := response.raw.read1(1 << 14, decode_content=True):  # what is there by now
             parts.append(part)
             size += len(part)
             if size > LARGEST_REPLY or time.monotonic() > deadline:
