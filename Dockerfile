@@ -25,7 +25,7 @@ FROM ${BASE_IMAGE}
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
       --shell /usr/sbin/nologin pinfold
 COPY --from=build /opt/pinfold /opt/pinfold
-COPY deploy/flowerconfig.py /opt/pinfold/
+COPY workers/flowerconfig.py /opt/pinfold/
 ENV PATH=/opt/pinfold/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Flower looks for flowerconfig.py where it is started.
 WORKDIR /opt/pinfold

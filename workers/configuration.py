@@ -15,7 +15,8 @@ from app.settings import Settings
 from workers.steady_schedule import SteadySchedule
 
 QUEUES = ("flush", "deliver", "upkeep")
-EXCHANGE = Exchange("pinfold", type="direct", durable=True)
+EXCHANGE = Exchange("pinfold", type="topic", durable=True)
+"""A topic exchange, because Celery binds its delayed queues to it on RabbitMQ (unused here)."""
 TIDY_INTERVAL_S = 600.0
 
 

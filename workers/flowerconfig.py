@@ -5,10 +5,11 @@ because it would show every page to everybody. ``/metrics`` and ``/healthcheck``
 so (reliability, B5): they name tasks and workers, never an identity.
 """
 
-import os
 from pathlib import Path
 
-login = Path(os.environ.get("FLOWER_LOGIN_FILE", "/run/secrets/flower_login"))
+from app.settings import environment
+
+login = Path(environment().get("FLOWER_LOGIN_FILE", "/run/secrets/flower_login"))
 basic_auth = login.read_text(encoding="utf-8").split() if login.is_file() else []
 if not basic_auth or not all(all(one.partition(":")) for one in basic_auth):
     raise SystemExit(f"pinfold: Flower needs a login: write name:password into {login}")
