@@ -1,10 +1,10 @@
 """Compact bodies: the identities of a staged chunk, and the digests of a batch.
 
-A chunk body holds a column of identities per customer list, EMAIL then MAID, each in order of
-arrival:
+A chunk body holds the identities of the EMAIL list, then those of the MAID list, each in order of
+arrival, in columns over both:
 
-    version, base second, count of EMAIL, count of MAID, length of EMAIL's values (13 bytes)
-    then twice: flags (1 byte each), occurred_at, values (UTF-8, a newline after each)
+    version, base second, count of EMAIL, count of MAID (9 bytes), flags (1 byte each),
+    occurred_at, values (UTF-8, a newline after each)
 
 ``occurred_at`` is in microseconds: 4 bytes each from the base second on where the chunk spans
 little more than an hour (version 1), else 8 bytes each from 1970 on (version 2).
@@ -22,7 +22,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import MutableSequence, Sequence
+from collections.abc import MutableSequence
 from typing import NamedTuple
 
 from app.errors import UnreadableBody
@@ -32,8 +32,7 @@ NEAR, WIDE = 1, 2
 """Versions of a chunk body: how wide its times are."""
 KIND_BITS = {Kind.EMAIL: 0, Kind.IDFA: 1, Kind.GAID: 2}
 WIDTHS = (16, 20, 32)
-_HEADER = struct.Struct("<BIHHI")
-_FAR = 1 << 62
+_HEADER = struct.Struct("<BIHH")
 _COUNTS = struct.Struct("<III")
 
 
@@ -55,75 +54,51 @@ def form_of_flag(value: int) -> int:
 
 def pack_chunk(email: Column, maid: Column) -> bytes:
     """One body of two columns; each holds at most 65,535 identities."""
-    earliest = min(min(email.times, default=_FAR), min(maid.times, default=_FAR))
-    latest = max(max(email.times, default=0), max(maid.times, default=0))
-    base = earliest // 1_000_000
-    near = 0 <= base < 1 << 32 and latest - base * 1_000_000 < 1 << 32
-    start_us = base * 1_000_000 if near else None
-    values = _pack_values(email.values)
+    times = [*email.times, *maid.times]
+    base = min(times, default=0) // 1_000_000
+    start_us = base * 1_000_000
+    if 0 <= base < 1 << 32 and max(times, default=0) - start_us < 1 << 32:
+        version, packed = NEAR, array("I", [moment - start_us for moment in times])
+    else:
+        version, base, packed = WIDE, 0, array("q", times)
     return b"".join(
         (
-            _HEADER.pack(
-                NEAR if near else WIDE,
-                base if near else 0,
-                len(email.values),
-                len(maid.values),
-                len(values),
-            ),
+            _HEADER.pack(version, base, len(email.values), len(maid.values)),
             email.flags,
-            _pack_times(email.times, start_us),
-            values,
             maid.flags,
-            _pack_times(maid.times, start_us),
-            _pack_values(maid.values),
+            _little_endian(packed).tobytes(),
+            "\n".join([*email.values, *maid.values, ""]).encode(),
         )
     )
-
-
-def _pack_values(values: list[str]) -> bytes:
-    return "\n".join([*values, ""]).encode()
-
-
-def _pack_times(times: Sequence[int], start_us: int | None) -> bytes:
-    if start_us is None:
-        return _little_endian(array("q", times)).tobytes()
-    return _little_endian(array("I", [moment - start_us for moment in times])).tobytes()
 
 
 def unpack_chunk(body: bytes) -> tuple[Column, Column]:
     """The EMAIL and the MAID column of a chunk. Raises UnreadableBody when it is malformed."""
     try:
-        version, base, emails, maids, length = _HEADER.unpack_from(body)
+        version, base, emails, maids = _HEADER.unpack_from(body)
         if version not in (NEAR, WIDE):
             raise UnreadableBody("a staged chunk has an unknown version: was a newer one here?")
-        start_us = base * 1_000_000 if version == NEAR else None
-        maid_at = _HEADER.size + emails * (1 + _width(start_us)) + length
-        return (
-            _unpack_column(body[_HEADER.size : maid_at], emails, start_us),
-            _unpack_column(body[maid_at:], maids, start_us),
-        )
+        flags_end = _HEADER.size + emails + maids
+        times_end = flags_end + (emails + maids) * (4 if version == NEAR else 8)
+        flags = bytearray(body[_HEADER.size : flags_end])
+        times = _unpack_times(version, base, body[flags_end:times_end])
+        *values, rest = body[times_end:].decode().split("\n")
     except (struct.error, ValueError) as problem:
         raise UnreadableBody(f"a staged chunk is malformed: {type(problem).__name__}") from None
+    if len(values) != emails + maids or rest:
+        raise UnreadableBody("a staged chunk is not as long as it says")
+    return (
+        Column(flags[:emails], times[:emails], values[:emails]),
+        Column(flags[emails:], times[emails:], values[emails:]),
+    )
 
 
-def _unpack_column(part: bytes, count: int, start_us: int | None) -> Column:
-    values_at = count * (1 + _width(start_us))
-    packed = part[count:values_at]
-    *values, rest = part[values_at:].decode().split("\n")
-    if len(values) != count or rest:
-        raise ValueError
-    return Column(bytearray(part[:count]), _unpack_times(packed, start_us), values)
-
-
-def _unpack_times(packed: bytes, start_us: int | None) -> array[int]:
-    times: array[int] = array("q" if start_us is None else "I")
+def _unpack_times(version: int, base: int, packed: bytes) -> array[int]:
+    times: array[int] = array("I" if version == NEAR else "q")
     times.frombytes(packed)
+    start_us = base * 1_000_000
     times = _little_endian(times)
-    return times if start_us is None else array("q", [start_us + offset for offset in times])
-
-
-def _width(start_us: int | None) -> int:
-    return 8 if start_us is None else 4
+    return times if version == WIDE else array("q", [start_us + offset for offset in times])
 
 
 def _little_endian(times: array[int]) -> array[int]:

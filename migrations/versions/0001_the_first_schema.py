@@ -126,7 +126,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("receipt_pkey")),
         sa.UniqueConstraint("source", "dedupe_key", name=op.f("receipt_source_dedupe_key_key")),
     )
-    op.create_index("receipt_received_at_idx", "receipt", ["received_at"], unique=False)
+    op.create_index(
+        "receipt_received_at_idx", "receipt", ["received_at"], unique=False, postgresql_using="brin"
+    )
     op.create_table(
         "staged_chunk",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -195,6 +197,13 @@ def upgrade() -> None:
             "connection_id", "upstream_id", name=op.f("audience_connection_id_upstream_id_key")
         ),
         postgresql_with={"fillfactor": 70},
+    )
+    op.create_index(
+        "audience_deactivated_idx",
+        "audience",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'deactivated'"),
     )
     op.create_table(
         "customer_list",
@@ -430,10 +439,15 @@ def downgrade() -> None:
         "customer_list_current_key", table_name="customer_list", postgresql_where=sa.text("current")
     )
     op.drop_table("customer_list")
+    op.drop_index(
+        "audience_deactivated_idx",
+        table_name="audience",
+        postgresql_where=sa.text("state = 'deactivated'"),
+    )
     op.drop_table("audience")
     op.drop_table("sweep")
     op.drop_table("staged_chunk")
-    op.drop_index("receipt_received_at_idx", table_name="receipt")
+    op.drop_index("receipt_received_at_idx", table_name="receipt", postgresql_using="brin")
     op.drop_table("receipt")
     op.drop_table("held_chunk")
     op.drop_table("encryption_key")

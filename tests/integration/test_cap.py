@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from app.connections import change_settings
 from app.errors import LeaseLost
 from app.lease import try_claim
-from app.quota import charge
+from app.pinterest.outcomes import Answer, Settlement
+from app.quota import charge, settle
 from app.status import read_status
 from app.tables import customer_list
 from tests.workshop import REMOVE, Workshop, device_event, email_event, emails
@@ -223,3 +224,20 @@ def test_nothing_is_charged_without_the_right_to_send(workshop: Workshop, change
     with pytest.raises(LeaseLost), workshop.transaction() as tx:
         charge(tx, claim, s, purpose="ADD", records=1, limit=CAP)
     assert workshop.list_row(audience_id).charged == 1
+
+
+def test_an_attempt_is_settled_once_and_gives_its_charge_back_once(workshop: Workshop) -> None:
+    audience_id = workshop.ready()
+    s = workshop.deployment.settings
+    with workshop.transaction() as tx:
+        claim = try_claim(tx, customer_list, workshop.list_id(audience_id), s)
+        assert claim is not None
+        made = charge(tx, claim, s, purpose="ADD", records=1, limit=CAP)
+    assert made is not None
+    never_left = Answer(None, left=False)
+    with workshop.transaction() as tx:
+        settle(tx, claim, made, Settlement.REFUSED, never_left)
+    with pytest.raises(LeaseLost), workshop.transaction() as tx:
+        settle(tx, claim, made, Settlement.REFUSED, never_left)
+    assert workshop.list_row(audience_id).charged == 1
+    assert workshop.book(audience_id).balanced

@@ -61,7 +61,7 @@ def test_records_look_as_pinterest_wants_them() -> None:
 def test_the_bytes_of_a_chunk_stay_what_they_were() -> None:
     email = Column(bytes((3,)), array("q", [1]), ["a@b.cd"])
     maid = Column(b"", array("q"), [])
-    golden = "0100000000010000000700000003010000006140622e63640a"
+    golden = "010000000001000000" + "03" + "01000000" + "6140622e63640a"
     assert pack_chunk(email, maid).hex() == golden
 
 

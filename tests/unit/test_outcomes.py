@@ -56,6 +56,7 @@ GOLDEN = [
     (said(418, 7418), REFUSED, Action.HOLD_LIST, "unknown answer"),
     (said(402, 1), REFUSED, Action.HOLD_LIST, "unknown answer"),
     (Answer(307, {}), UNKNOWN, Action.HOLD_LIST, "unknown answer"),
+    (said(307), UNKNOWN, Action.HOLD_LIST, "unknown answer"),  # proof is a 4xx only
     (Answer(100, {}), UNKNOWN, Action.HOLD_LIST, "unknown answer"),
     # a proxy's page proves nothing, whatever its status
     (Answer(400, {}), UNKNOWN, Action.HOLD_LIST, "unknown answer"),
@@ -103,7 +104,7 @@ def test_a_charge_is_given_back_only_when_nothing_left_or_pinterest_said_no(
 ) -> None:
     verdict = judge(answer)
     certain = (answer.status is None and not answer.left) or (
-        answer.status is not None and 300 <= answer.status < 500 and answer.own_words
+        answer.status is not None and 400 <= answer.status < 500 and answer.own_words
     )
     if verdict.settlement is REFUSED:
         assert certain
