@@ -97,7 +97,8 @@ def judge(answer: Answer) -> Verdict:
     if answer.status >= 500:
         return _verdict(answer, Settlement.UNKNOWN, Action.WAIT, "server error")
     # Only Pinterest's own refusal proves that nothing was processed: a proxy's page does not.
-    settlement = Settlement.REFUSED if answer.own_words else Settlement.UNKNOWN
+    refused = answer.status >= 400 and answer.own_words
+    settlement = Settlement.REFUSED if refused else Settlement.UNKNOWN
     action, reason = _client_error(answer)
     if settlement is Settlement.UNKNOWN and action in (Action.HALVE, Action.NARROW):
         action, reason = Action.HOLD_LIST, "unknown answer"
