@@ -8,18 +8,26 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError
 
+from app.database import first_line
+from app.errors import Unavailable
 from app.tables import metadata
 
 
 def upgrade(database_url: str) -> str:
-    """Run the migrations that are missing; returns the revision that then stands."""
+    """Run the migrations that are missing; returns the revision that then stands.
+
+    Raises Unavailable when Postgres cannot be reached, or another migration holds it up.
+    """
     engine = sa.create_engine(database_url, hide_parameters=True)
     try:
         with engine.connect() as connection:
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except OperationalError as problem:
+        raise Unavailable(f"Postgres cannot be reached: {first_line(problem)}") from None
     finally:
         engine.dispose()
     return newest_revision()

@@ -60,7 +60,9 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def show_status(now: Status) -> None:
-    drawn = table("", ("audience", ">waiting", "last upload", "next upload", "list", ">sent"))
+    drawn = table(
+        "", ("audience", ">waiting", "last upload", "next upload", "list", "sent of the cap")
+    )
     for item in now.audiences:
         name = item.name if item.state == "active" else f"{item.name} ({item.state})"
         head = (name, f"{item.waiting:,}", _ago(now.at, item.last_upload_at), item.next_upload)
@@ -76,8 +78,7 @@ def show_status(now: Status) -> None:
 
 
 def _sent(row: ListStatus) -> str:
-    """Records sent, and their share of the cap where that says something."""
-    return f"{row.sent:,}" if row.sent * 100 < row.cap else f"{row.sent:,} of {row.cap:,}"
+    return f"{row.sent:,} of {row.cap:,}"
 
 
 def troubles(item: AudienceStatus) -> list[str]:

@@ -129,6 +129,17 @@ class _Listing:
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> _Listing:
+        """Raises ConfigError, before anything is staged, when the file cannot be written."""
+        try:
+            with self._path.open("ab") as file:
+                was_empty = file.tell() == 0
+        except OSError as problem:
+            raise ConfigError(
+                f"cannot write {self._path} ({problem.strerror}), which is to list the rejected "
+                "lines: name another file with --rejects"
+            ) from None
+        if was_empty:
+            self._path.unlink()
         return self
 
     def write(self, fault: LineFault) -> None:
@@ -159,6 +170,9 @@ def _opened(file: str) -> Iterator[io.BufferedReader]:
 @contextmanager
 def _progress(file: str) -> Iterator[Callable[[int, str], None]]:
     """A callable (bytes read, text) that moves a bar on a terminal and is silent elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _text: None
+        return
     size = Path(file).stat().st_size if file != "-" and not file.endswith(".gz") else None
     console = Console(stderr=True)
     columns = (TextColumn("staging"), BarColumn(), TextColumn("{task.description}"))

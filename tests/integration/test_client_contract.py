@@ -1,11 +1,13 @@
 """Each request of our client, and each reply it gets, is as Pinterest's document declares."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pytest
 import requests
+from urllib3 import HTTPResponse
 
 from app.pinterest.client import Patience, PinterestClient
 from app.sandbox.pinterest import PinterestSimulator
@@ -31,6 +33,7 @@ class Heard:
         self.problems += openapi.problems(
             str(request.method), str(request.url), reply.status_code, body, reply.json()
         )
+        reply.raw = HTTPResponse(io.BytesIO(reply.content), preload_content=False)  # for the client
 
 
 @pytest.fixture

@@ -260,6 +260,20 @@ def test_a_large_call_makes_several_chunks_within_one_transaction(workshop: Work
     assert workshop.value("SELECT count(DISTINCT xmin::text) FROM staged_chunk") == 1
 
 
+def test_a_message_with_very_many_identities_spoils_none_of_its_neighbours(
+    workshop: Workshop,
+) -> None:
+    """Whether such a message is taken or refused: the one beside it is staged."""
+    audience_id = workshop.ready()
+    crowd = tuple(Identity(Kind.EMAIL, address(number)) for number in range(70_000))
+    staged = workshop.stage(email_event("a@example.org"), MembershipEvent("31001", ADD, crowd))
+    assert staged.accepted + len([r for r in staged.rejections if r.whole]) == 2
+    workshop.flush(audience_id)
+    workshop.deliver_all()
+    assert sha1_hex("a@example.org") in workshop.members()
+    workshop.assert_books_balance()
+
+
 def test_a_call_of_a_thousand_audiences_holds_each_gate_once(workshop: Workshop) -> None:
     assert gate_keys(range(1, 1_000)) == list(range(256))
     assert gate_keys([300, 44, 5, 5]) == [5, 44]
