@@ -106,7 +106,12 @@ def note_sweep(tx: sa.Connection, name: str, found: int) -> None:
 
 
 def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
-    """The audiences that ``flush_reason`` would flush and whose lease is free, oldest first."""
+    """The audiences that ``flush_reason`` would flush and whose lease is free, oldest first.
+
+    One pass over the index of what waits; what depends on the connection or the clock alone is
+    worked out once, not per audience.
+    """
+    now = sa.select(NOW).scalar_subquery()
     waiting = (
         sa.select(
             staged_chunk.c.audience_id,
@@ -116,27 +121,37 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
         .group_by(staged_chunk.c.audience_id)
         .subquery()
     )
+    account = (
+        sa.select(
+            connection.c.id,
+            connection.c.held_reason,
+            sa.func.coalesce(connection.c.flush_messages, s.flush_messages).label("enough"),
+            (now - flush_age(s)).label("long_ago"),
+            (now + flush_age(s)).label("impossible"),  # the clock was set back since
+        )
+        .cte("account")
+        .prefix_with("MATERIALIZED")
+    )
     since = sa.func.coalesce(audience.c.last_upload_at, audience.c.activated_at)
-    age = flush_age(s)
     wanted = sa.or_(
         audience.c.flush_requested_at.is_not(None),
-        waiting.c.messages >= sa.func.coalesce(connection.c.flush_messages, s.flush_messages),
+        waiting.c.messages >= account.c.enough,
         waiting.c.oldest <= audience.c.drain_to,
-        since <= NOW - age,
-        since > NOW + age,
+        since <= account.c.long_ago,
+        since > account.c.impossible,
     )
     query = (
         sa.select(audience.c.id)
         .join(waiting, waiting.c.audience_id == audience.c.id)
-        .join(connection, connection.c.id == audience.c.connection_id)
+        .join(account, account.c.id == audience.c.connection_id)
         .where(
-            has_passed(audience.c.lease_until, s.lease),
-            has_passed(audience.c.not_before, s.backoff_most),
+            has_passed(audience.c.lease_until, s.lease, now),
+            has_passed(audience.c.not_before, s.backoff_most, now),
             sa.or_(
                 audience.c.state == "deactivated",
                 sa.and_(
                     audience.c.state == "active",
-                    connection.c.held_reason.is_(None),
+                    account.c.held_reason.is_(None),
                     wanted,
                     audience.c.id.not_in(_lanes(held=False)),
                     audience.c.id.not_in(
@@ -169,6 +184,7 @@ def flush_age(s: Settings) -> sa.ColumnElement[Any]:
 
 def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) -> list[int]:
     """The lists with something to do (of one connection): to create, to deliver, or to book."""
+    now = sa.select(NOW).scalar_subquery()
     lane = sa.exists().where(
         batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting"
     )
@@ -181,7 +197,7 @@ def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) 
         customer_list.c.current,
         customer_list.c.pinterest_list_id.is_not(None),
         customer_list.c.pinterest_audience_id.is_(None),
-        has_passed(customer_list.c.audience_not_before, s.backoff_most),
+        has_passed(customer_list.c.audience_not_before, s.backoff_most, now),
     )
     sends = sa.and_(audience.c.state == "active", forwarded())
     books = sa.or_(audience.c.state == "deactivated", sa.not_(forwarded()))
@@ -191,14 +207,14 @@ def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) 
         .join(connection, connection.c.id == audience.c.connection_id)
         .where(
             sa.true() if connection_id is None else connection.c.id == connection_id,
-            has_passed(customer_list.c.lease_until, s.lease),
-            has_passed(customer_list.c.not_before, s.backoff_most),
+            has_passed(customer_list.c.lease_until, s.lease, now),
+            has_passed(customer_list.c.not_before, s.backoff_most, now),
             sa.or_(
                 sa.and_(
                     sends,
                     customer_list.c.held_reason.is_(None),
                     connection.c.held_reason.is_(None),
-                    has_passed(connection.c.not_before, s.backoff_most),
+                    has_passed(connection.c.not_before, s.backoff_most, now),
                     sa.or_(lane, wanted, no_audience_yet),
                 ),
                 sa.and_(books, lane),

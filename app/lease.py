@@ -30,9 +30,14 @@ def seconds(count: float) -> sa.ColumnElement[Any]:
     return sa.literal(timedelta(seconds=count), sa.Interval())
 
 
-def has_passed(column: sa.ColumnElement[Any], longest: float) -> sa.ColumnElement[bool]:
-    """True where a time is unset, past, or further ahead than it could ever have been set."""
-    return sa.or_(column.is_(None), column <= NOW, column > NOW + seconds(3 * longest))
+def has_passed(
+    column: sa.ColumnElement[Any], longest: float, now: sa.ColumnElement[Any] = NOW
+) -> sa.ColumnElement[bool]:
+    """True where a time is unset, past, or further ahead than it could ever have been set.
+
+    ``now`` may be a scalar subquery, which reads the clock once instead of once a row.
+    """
+    return sa.or_(column.is_(None), column <= now, column > now + seconds(3 * longest))
 
 
 def try_claim(connection: sa.Connection, table: sa.Table, row_id: int, s: Settings) -> Claim | None:

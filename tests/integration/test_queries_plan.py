@@ -26,7 +26,7 @@ class Explained:
         context: Any,
         executemany: bool,
     ) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "WITH")):
             with connection.connection.cursor() as asking:
                 asking.execute("EXPLAIN " + statement, parameters)
                 self.plans.append("\n".join(row[0] for row in asking.fetchall()))
