@@ -2,6 +2,8 @@
 
 ``PINFOLD_TEST_DATABASE_URL`` and ``PINFOLD_TEST_BROKER_URL`` (redis://...) name servers to use
 instead of the embedded ones; the database user must be allowed to create databases.
+``PINFOLD_TEST_RABBITMQ_URL`` (amqp://...) names a RabbitMQ; without it, the tests that need one
+are left out.
 """
 
 from __future__ import annotations
@@ -23,6 +25,16 @@ from app.sandbox.embedded_valkey import EmbeddedValkey
 
 if TYPE_CHECKING:
     from app.sandbox.pinterest import PinterestSimulator
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what needs a RabbitMQ where none is named."""
+    if os.environ.get("PINFOLD_TEST_RABBITMQ_URL"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("rabbitmq")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 class NamedBroker:

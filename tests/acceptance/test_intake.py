@@ -1,0 +1,163 @@
+"""Intake over the broker, over Valkey and over RabbitMQ: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import orjson
+import pytest
+
+from app.sandbox.children import Child
+from tests.acceptance.conftest import FleetMaker
+from tests.acceptance.fleet import Fleet, database_through, exit_code, happens, read_log
+from tests.acceptance.publishing import EVENTS, publish, publish_all, ready, take
+from tests.acceptance.turnstile import Turnstile
+from workers import intake
+from workers.intake import DEAD_PURPOSE
+
+MESSAGES = "SELECT coalesce(sum(message_count), 0) FROM staged_chunk"
+RECEIPTS = "SELECT count(*) FROM receipt WHERE accepted > 0"
+CANARY = "canary.in.a.dead.letter@example.org"
+
+
+@pytest.fixture
+def fleet(broker_url: str, fleets: FleetMaker) -> Fleet:
+    """An installation with an active audience, over either broker."""
+    made = fleets(broker_url)
+    made.connect()
+    made.activate("31001", "VIP")
+    return made
+
+
+def entered(number: int) -> dict[str, str]:
+    return {"audience": "31001", "operation": "add", "email": f"person{number}@example.org"}
+
+
+def url_of(fleet: Fleet) -> str:
+    return fleet.environment["PINFOLD_BROKER_URL"]
+
+
+def staged(fleet: Fleet) -> int:
+    return fleet.count(MESSAGES)
+
+
+def test_an_object_an_array_and_lines_are_all_staged(fleet: Fleet) -> None:
+    fleet.intake()
+    publish(url_of(fleet), entered(1))
+    publish(url_of(fleet), [entered(2), entered(3)])
+    publish(url_of(fleet), b"\n".join(orjson.dumps(entered(number)) for number in (4, 5, 6)))
+    happens(lambda: staged(fleet) == 6)
+    assert fleet.unbalanced() == []
+
+
+def test_the_documented_five_lines_publish_an_event(fleet: Fleet) -> None:
+    fleet.intake()
+    example = (intake.__doc__ or "").split("publishes:\n")[1].split("\nMessages are")[0]
+    lines = textwrap.dedent(example)
+    assert "amqp://user:secret@host//" in lines
+    subprocess.run(
+        [sys.executable, "-c", lines.replace("amqp://user:secret@host//", url_of(fleet))],
+        check=True,
+        timeout=30,
+    )
+    happens(lambda: staged(fleet) == 1)
+
+
+def test_many_messages_are_staged_in_few_batches(fleet: Fleet) -> None:
+    count = 3_000
+    consumer = fleet.intake()
+    consumer.stop()
+    publish_all(url_of(fleet), [(f"id {number}", entered(number)) for number in range(count)])
+    fleet.intake("another")
+    happens(lambda: staged(fleet) == count)
+    assert fleet.count(RECEIPTS) <= 20
+
+
+def test_a_message_that_is_no_event_becomes_a_sealed_dead_letter(fleet: Fleet) -> None:
+    fleet.intake()
+    publish(url_of(fleet), f'{{"email": "{CANARY}", broken'.encode())
+    publish(url_of(fleet), {"audience": "31001", "operation": "sideways", "email": CANARY})
+    publish(url_of(fleet), entered(1))
+    happens(lambda: staged(fleet) == 1)
+    letters: list[tuple[str, bytes]] = []
+
+    def found() -> bool:
+        letters.extend((m.headers["reason"], bytes(m.body)) for m in take(url_of(fleet)))
+        return len(letters) == 2
+
+    happens(found)
+    assert {reason for reason, _ in letters} == {
+        "message: is not JSON",
+        'message: operation: must be "add" or "remove"',
+    }
+    for _, body in letters:
+        assert CANARY.encode() not in body
+        assert CANARY.encode() in fleet.deployment.keyring.open(body, DEAD_PURPOSE)
+
+
+def test_a_bad_event_does_not_spoil_its_neighbours(fleet: Fleet) -> None:
+    fleet.intake()
+    nowhere = {"audience": "nowhere", "operation": "add", "email": "ana.ruiz@example.org"}
+    publish(url_of(fleet), [entered(1), {"audience": "31001"}, entered(2), 7, nowhere])
+    happens(lambda: staged(fleet) == 2)
+    assert take(url_of(fleet)) == []
+    rejected = orjson.loads(fleet.pinfold("books", "--json").stdout)["rejected"]
+    assert sum(rejected.values()) == 3
+
+
+def test_sigterm_ends_it_cleanly_with_nothing_left_unacknowledged(fleet: Fleet) -> None:
+    consumer = fleet.intake()
+    publish_all(url_of(fleet), [(f"id {number}", entered(number)) for number in range(500)])
+    happens(lambda: staged(fleet) > 0)
+    consumer.ask_to_stop()
+    assert exit_code(consumer) == 0
+    assert "intake stopped after" in read_log(consumer.log)
+    assert staged(fleet) + ready(url_of(fleet), EVENTS) == 500
+    fleet.intake("another")
+    happens(lambda: staged(fleet) == 500)
+
+
+def test_while_postgres_is_away_nothing_is_acknowledged_and_later_nothing_lost(
+    fleet: Fleet, fresh_database: str
+) -> None:
+    _, target = database_through(0, fresh_database)
+    with Turnstile(target) as way:
+        through, _ = database_through(way.port, fresh_database)
+        consumer = fleet.intake(PINFOLD_DATABASE_URL=through)
+        publish(url_of(fleet), entered(0), message_id="before")
+        happens(lambda: staged(fleet) == 1)
+        way.away()
+        publish_all(url_of(fleet), [(f"id {number}", entered(number)) for number in range(1, 101)])
+        happens(lambda: is_waiting_for_postgres(consumer))
+        assert staged(fleet) == 1
+        way.open()
+        happens(lambda: staged(fleet) == 101)
+        consumer.ask_to_stop()
+        assert exit_code(consumer) == 0
+    assert ready(url_of(fleet), EVENTS) == 0
+    assert fleet.unbalanced() == []
+
+
+def test_intake_that_is_stopped_while_postgres_is_away_gives_its_messages_back(
+    fleet: Fleet, fresh_database: str
+) -> None:
+    _, target = database_through(0, fresh_database)
+    with Turnstile(target) as way:
+        through, _ = database_through(way.port, fresh_database)
+        consumer = fleet.intake(PINFOLD_DATABASE_URL=through)
+        publish(url_of(fleet), entered(0), message_id="before")
+        happens(lambda: staged(fleet) == 1)
+        way.away()
+        publish_all(url_of(fleet), [(f"id {number}", entered(number)) for number in range(1, 101)])
+        happens(lambda: is_waiting_for_postgres(consumer))
+        consumer.ask_to_stop()
+        assert exit_code(consumer) == 0
+    happens(lambda: ready(url_of(fleet), EVENTS) == 100)
+    fleet.intake("another")
+    happens(lambda: staged(fleet) == 101)
+
+
+def is_waiting_for_postgres(consumer: Child) -> bool:
+    return "Postgres is away" in read_log(consumer.log)
