@@ -36,7 +36,9 @@ class Settings(BaseModel):
     keys: SecretStr | None = Field(None, description="the key ring, newest first, see `keys`")
     pinterest_url: str = Field("https://api.pinterest.com/v5", description="API base address")
     allow_plain_http: bool = Field(False, description="permit http:// to a loopback address")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of workers")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of `pinfold intake`"
+    )
 
     flush_messages: int = Field(100_000, ge=1, description="waiting messages that trigger a flush")
     flush_age: float = Field(10_800, gt=0, description="age of the last upload that triggers one")

@@ -4,10 +4,13 @@ Exchange ``pinfold.events`` (direct), routing key ``events``, queue ``pinfold.ev
 one event as JSON, an array of them, or one a line. In five lines an upstream publishes:
 
     from kombu import Connection
-    with Connection("amqp://user:secret@host//") as broker:
+    with Connection("amqp://user:secret@host//", transport_options={"confirm_publish": True}) as b:
         events = [{"audience": "31001", "operation": "add", "email": "ana.ruiz@example.org"}]
-        broker.Producer(serializer="json").publish(
+        b.Producer(serializer="json").publish(
             events, exchange="pinfold.events", routing_key="events", message_id="any unique text")
+
+Intake makes exchange and queue when it starts: run it once before the first message, which a broker
+without them would refuse (RabbitMQ, asked to confirm as above) or drop (Redis).
 
 Messages are taken in batches and acknowledged after the commit. One that the broker delivers
 again is recognised by its ``message_id`` for a week and not staged twice, so a person who left is
@@ -81,7 +84,6 @@ def consume(deployment: Deployment, connection_id: int | None) -> int:
                 heartbeat=30,
             ) as connection:
                 connection.connect()
-                log.info("intake reads %s", queues(quorum=False)[0].name)
                 taken += _consume_until_broken(connection, intake, stopping)
         except _broker_errors() as problem:
             log.warning("the broker is away (%s), trying again", type(problem).__name__)
@@ -98,8 +100,11 @@ def _consume_until_broken(connection: Connection, intake: Intake, stopping: list
     with Consumer(channel, [events], on_message=arrived.append) as consumer:
         consumer.qos(prefetch_count=PREFETCH)
         producer = Producer(channel)
+        log.info("intake reads %s", events.name)
         while not stopping:
             _gather(connection, arrived, stopping)
+            if not arrived:
+                events(channel).declare()  # a Redis that was wiped has forgotten the binding
             if arrived:
                 batch = read_batch(intake, arrived[:PREFETCH])
                 del arrived[:PREFETCH]

@@ -54,7 +54,7 @@ def test_an_object_an_array_and_lines_are_all_staged(fleet: Fleet) -> None:
 
 def test_the_documented_five_lines_publish_an_event(fleet: Fleet) -> None:
     fleet.intake()
-    example = (intake.__doc__ or "").split("publishes:\n")[1].split("\nMessages are")[0]
+    example = (intake.__doc__ or "").split("publishes:\n")[1].split("\nIntake makes")[0]
     lines = textwrap.dedent(example)
     assert "amqp://user:secret@host//" in lines
     subprocess.run(
