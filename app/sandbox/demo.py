@@ -93,10 +93,9 @@ def run_demo(
         with stack:
             deployment = Deployment(_settings(stack.addresses))
             console.print(f"running; Flower shows the tasks at {stack.flower_url}")
-            console.print(
-                f"an upload is due at 100,000 messages, or {TIMES['PINFOLD_FLUSH_AGE']} s after the "
-                "last one (shortened for the demo: 3 hours in real use)"
-            )
+            age = TIMES["PINFOLD_FLUSH_AGE"]
+            console.print(f"an upload is due at 100,000 messages, or {age} s after the last one")
+            console.print("(the age is shortened for the demo: 3 hours in real use)")
             reckoning = Reckoning()
             finished, invalid = _play(deployment, stack, reckoning, console)
             url = stack.addresses["PINFOLD_PINTEREST_URL"]
