@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import redis
 
@@ -25,6 +26,16 @@ from app.sandbox.embedded_valkey import EmbeddedValkey
 
 if TYPE_CHECKING:
     from app.sandbox.pinterest import PinterestSimulator
+
+
+# How long a machine takes to make up an example says nothing about Pinfold.
+hypothesis.settings.register_profile(
+    "pinfold",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+)
+hypothesis.settings.load_profile("pinfold")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
