@@ -145,8 +145,8 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
         .join(waiting, waiting.c.audience_id == audience.c.id)
         .join(account, account.c.id == audience.c.connection_id)
         .where(
-            has_passed(audience.c.lease_until, s.lease, now),
-            has_passed(audience.c.not_before, s.backoff_most, now),
+            has_passed(audience.c.lease_until, s.lease, once=True),
+            has_passed(audience.c.not_before, s.backoff_most, once=True),
             sa.or_(
                 audience.c.state == "deactivated",
                 sa.and_(
@@ -184,7 +184,6 @@ def flush_age(s: Settings) -> sa.ColumnElement[Any]:
 
 def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) -> list[int]:
     """The lists with something to do (of one connection): to create, to deliver, or to book."""
-    now = sa.select(NOW).scalar_subquery()
     lane = sa.exists().where(
         batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting"
     )
@@ -197,7 +196,7 @@ def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) 
         customer_list.c.current,
         customer_list.c.pinterest_list_id.is_not(None),
         customer_list.c.pinterest_audience_id.is_(None),
-        has_passed(customer_list.c.audience_not_before, s.backoff_most, now),
+        has_passed(customer_list.c.audience_not_before, s.backoff_most, once=True),
     )
     sends = sa.and_(audience.c.state == "active", forwarded())
     books = sa.or_(audience.c.state == "deactivated", sa.not_(forwarded()))
@@ -207,14 +206,14 @@ def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) 
         .join(connection, connection.c.id == audience.c.connection_id)
         .where(
             sa.true() if connection_id is None else connection.c.id == connection_id,
-            has_passed(customer_list.c.lease_until, s.lease, now),
-            has_passed(customer_list.c.not_before, s.backoff_most, now),
+            has_passed(customer_list.c.lease_until, s.lease, once=True),
+            has_passed(customer_list.c.not_before, s.backoff_most, once=True),
             sa.or_(
                 sa.and_(
                     sends,
                     customer_list.c.held_reason.is_(None),
                     connection.c.held_reason.is_(None),
-                    has_passed(connection.c.not_before, s.backoff_most, now),
+                    has_passed(connection.c.not_before, s.backoff_most, once=True),
                     sa.or_(lane, wanted, no_audience_yet),
                 ),
                 sa.and_(books, lane),

@@ -31,13 +31,16 @@ def seconds(count: float) -> sa.ColumnElement[Any]:
 
 
 def has_passed(
-    column: sa.ColumnElement[Any], longest: float, now: sa.ColumnElement[Any] = NOW
+    column: sa.ColumnElement[Any], longest: float, *, once: bool = False
 ) -> sa.ColumnElement[bool]:
     """True where a time is unset, past, or further ahead than it could ever have been set.
 
-    ``now`` may be a scalar subquery, which reads the clock once instead of once a row.
+    ``once``: read the clock once for a statement over many rows, instead of once a row.
     """
-    return sa.or_(column.is_(None), column <= now, column > now + seconds(3 * longest))
+    now, absurd = NOW, NOW + seconds(3 * longest)
+    if once:
+        now, absurd = sa.select(now).scalar_subquery(), sa.select(absurd).scalar_subquery()
+    return sa.or_(column.is_(None), column <= now, column > absurd)
 
 
 def try_claim(connection: sa.Connection, table: sa.Table, row_id: int, s: Settings) -> Claim | None:

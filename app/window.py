@@ -13,7 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from app.bodies import unpack_chunk
-from app.copying import array_text
+from app.copying import array_text, read_bodies
 from app.database import transaction
 from app.deployment import Deployment
 from app.events import ListType
@@ -120,12 +120,12 @@ def _slices(chunks: list[ChunkSize]) -> Iterator[list[int]]:
 
 def _bodies(deployment: Deployment, audience_id: int, ids: list[int]) -> list[bytes]:
     with transaction(deployment.engine) as tx:
-        rows = tx.exec_driver_sql(
+        return read_bodies(
+            tx,
             "SELECT body FROM staged_chunk"
             " WHERE audience_id = %s AND id = ANY(%s::bigint[]) ORDER BY id",
             (audience_id, array_text(ids)),
         )
-        return [bytes(row.body) for row in rows]
 
 
 def _book_unread(deployment: Deployment, plan: Plan, window: Window) -> dict[ListType, Folded]:
