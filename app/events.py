@@ -37,9 +37,6 @@ class ListType(StrEnum):
     MAID = "MAID"
 
 
-LIST_OF_KIND = {Kind.EMAIL: ListType.EMAIL, Kind.IDFA: ListType.MAID, Kind.GAID: ListType.MAID}
-
-
 class Identity(NamedTuple):
     kind: Kind
     value: str

@@ -23,6 +23,7 @@ import redis
 from app.migrate import upgrade
 from app.sandbox.embedded_postgres import EmbeddedPostgres, PostgresServer
 from app.sandbox.embedded_valkey import EmbeddedValkey
+from tests import openapi
 
 if TYPE_CHECKING:
     from app.sandbox.pinterest import PinterestSimulator
@@ -39,10 +40,13 @@ hypothesis.settings.load_profile("pinfold")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what needs a RabbitMQ where none is named."""
-    if os.environ.get("PINFOLD_TEST_RABBITMQ_URL"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("rabbitmq")]
+    """Deselect what needs a part that is not here: a RabbitMQ, Pinterest's OpenAPI document."""
+    absent = {
+        "rabbitmq": not os.environ.get("PINFOLD_TEST_RABBITMQ_URL"),
+        "openapi": not openapi.AVAILABLE,
+    }
+    missing = [marker for marker, is_absent in absent.items() if is_absent]
+    left_out = [item for item in items if any(map(item.get_closest_marker, missing))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

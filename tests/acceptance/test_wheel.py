@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.slow
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
-def run(*command: object, **options: object) -> str:
-    done = subprocess.run(  # type: ignore[call-overload]
+def run(*command: object, **options: Any) -> str:
+    done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
         text=True,

@@ -8,6 +8,7 @@ since. Nothing is due, so that the answer costs nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
@@ -107,7 +108,7 @@ class Waiting:
             return (perf_counter() - start) * 1e3
 
 
-def _usual_ms(check) -> float:  # type: ignore[no-untyped-def] # whatever it returns
+def _usual_ms(check: Callable[[], object]) -> float:
     """The median of some repeats, the first of which only warms up."""
     taken = []
     for _ in range(REPEATS + 1):

@@ -14,7 +14,7 @@ from app.sandbox.pinterest import PinterestSimulator
 from tests import openapi
 from tests.workshop import ACCOUNT, TOKEN
 
-pytestmark = pytest.mark.skipif(not openapi.AVAILABLE, reason="the OpenAPI document is not here")
+pytestmark = pytest.mark.openapi
 
 DIGEST = b"7ac429373cf077cc6f61eb587d3e66c108a21716"
 

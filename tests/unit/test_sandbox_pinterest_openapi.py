@@ -10,7 +10,7 @@ import requests
 from tests import openapi
 from tests.pinterest_caller import ACCOUNT, Caller, calling
 
-pytestmark = pytest.mark.skipif(not openapi.AVAILABLE, reason="the OpenAPI document is not here")
+pytestmark = pytest.mark.openapi
 
 
 @pytest.fixture
