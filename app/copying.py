@@ -8,30 +8,42 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
 
 import sqlalchemy as sa
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
 _ONE_FIELD = struct.Struct(">hi")
+_ANY_SIZE = 1 << 30
+
+
+class _Rows:
+    """Rows as the driver reads them: one at a time, so that Postgres takes one in meanwhile."""
+
+    def __init__(self, rows: Iterable[bytes]) -> None:
+        self._pieces: Iterator[bytes] = chain((_HEADER,), rows, (_TRAILER,))
+
+    def read(self, _size: int) -> bytes:
+        return next(self._pieces, b"")
 
 
 def copy_rows(
-    connection: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Iterable[bytes]
+    cursor: Any,
+    table: sa.Table,
+    columns: tuple[str, ...],
+    rows: Iterable[bytes],
+    after: bytes = b"",
 ) -> None:
     """Append rows that are packed as PostgreSQL's binary COPY format wants them.
 
     A row is its field count (int16), then each field as length (int32) and value, big-endian.
+    ``after`` are statements to run before it in the same query, each ended by a semicolon.
     """
-    stream = io.BytesIO(b"".join((_HEADER, *rows, _TRAILER)))
-    cursor = connection.connection.cursor()
-    try:
-        cursor.copy_expert(
-            f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT binary)", stream
-        )
-    finally:
-        cursor.close()
+    copy = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
+    cursor.copy_expert(after + copy.encode(), _Rows(rows), _ANY_SIZE)
 
 
 def read_bodies(connection: sa.Connection, query: str, values: tuple[object, ...]) -> list[bytes]:
@@ -60,4 +72,4 @@ def read_bodies(connection: sa.Connection, query: str, values: tuple[object, ...
 
 def array_text(numbers: Iterable[int]) -> str:
     """Integers as PostgreSQL's array literal, to be cast where it is used."""
-    return f"{{{','.join(map(str, numbers))}}}"
+    return f"{{{str([*numbers])[1:-1]}}}"

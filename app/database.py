@@ -23,7 +23,7 @@ IDLE_TIMEOUT_MS = 60_000
 def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
     """An engine that hides parameters from its errors and notices a vanished server.
 
-    Isolation stays READ COMMITTED: the protocol's conditional updates rest on a waiter seeing
+    Isolation is READ COMMITTED: the protocol's conditional updates rest on a waiter seeing
     the newest version of the row (reliability, P2 and P3).
     """
     engine = sa.create_engine(
@@ -31,7 +31,6 @@ def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         hide_parameters=True,
-        isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "pinfold",
@@ -40,7 +39,8 @@ def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
             "keepalives_count": 3,
             "tcp_user_timeout": 60_000,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
-            f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} -c timezone=UTC",
+            f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} -c timezone=UTC "
+            r"-c default_transaction_isolation=read\ committed",
         },
     )
     _ping_what_rested(engine)
@@ -79,8 +79,42 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
     except OperationalError as problem:
         if problem.connection_invalidated or problem.statement is None:
-            raise Unavailable(f"Postgres cannot be reached: {first_line(problem)}") from None
+            raise _unreachable(problem) from None
         raise
+
+
+@contextmanager
+def exchange(engine: sa.Engine) -> Iterator[Any]:
+    """The driver's cursor, of which each query is one transaction, however many statements it has.
+
+    Nothing is sent to begin or to commit: Postgres runs the statements of one query in a
+    transaction that ends with the last of them, or with the first that fails.
+    Raises Unavailable when Postgres cannot be reached or goes away; the outcome of the query is
+    then unknown. Other errors are the driver's own.
+    """
+    errors = engine.dialect.loaded_dbapi
+    try:
+        pooled = engine.raw_connection()
+    except errors.OperationalError as problem:
+        raise _unreachable(problem) from None
+    driver: Any = pooled.dbapi_connection
+    try:
+        driver.autocommit = True
+        with driver.cursor() as cursor:
+            yield cursor
+    except errors.Error as problem:
+        if not driver.closed:
+            raise
+        pooled.invalidate()
+        raise _unreachable(problem) from None
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
+        pooled.close()
+
+
+def _unreachable(problem: Exception) -> Unavailable:
+    return Unavailable(f"Postgres cannot be reached: {first_line(problem)}")
 
 
 def first_line(problem: Exception) -> str:

@@ -3,18 +3,19 @@
 Each identity is judged alone: junk becomes a rejection with the place and the reason, and its
 neighbours go on. An event without any usable identity is rejected whole.
 
-Most calls hold plain addresses and ids only. One regular expression over all values of a call says
-so, several times faster than one match a value; where it does not, the chunks with something else
-in them are judged value by value.
+Most calls hold plain addresses and ids only. One look at all values of a call says so, many times
+faster than one at each; where it does not, the chunks with something else in them are judged value
+by value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from itertools import chain, compress
+from typing import Any, NamedTuple
 
-from app.bodies import Column, flag
+from app.bodies import KIND_BITS, flag, kind_of_flag
 from app.events import Kind, MembershipEvent, Operation
 from app.identities import RAW, all_addresses, all_device_ids, form_of, why_junk
 
@@ -37,12 +38,18 @@ class Rejection(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A chunk in the making: the positions of its events, and a column of identities per list."""
+    """A chunk in the making: how many messages, and their identities in parallel columns."""
 
     audience_id: int
-    messages: list[int]
-    email: Column
-    maid: Column
+    messages: int
+    flags: bytes
+    times: list[int]
+    values: list[str]
+
+    @property
+    def emails(self) -> int:
+        """How many of the identities are for the EMAIL list."""
+        return self.flags.translate(_IS_EMAIL).count(1)
 
 
 _FLAGS = {
@@ -51,12 +58,73 @@ _FLAGS = {
     for kind in Kind
     for form in range(4)
 }
-_RAW_EMAIL_FLAG = {operation: _FLAGS[operation, Kind.EMAIL, RAW] for operation in Operation}
 _RAW_FLAG = {(o, k): _FLAGS[o, k, RAW] for o in Operation for k in Kind}
+_IS_EMAIL = bytes(kind_of_flag(value) == KIND_BITS[Kind.EMAIL] for value in range(256))
+_IS_DEVICE = bytes(not is_email for is_email in _IS_EMAIL)
+
+
+class Part(NamedTuple):
+    """Some events of a call, sorted by audience: what makes at most one chunk for each."""
+
+    start: int
+    """The position of the first of its events in the call."""
+    events: Sequence[MembershipEvent]
+    cells: dict[str, list[Any]]
+    """Three for each identity, one after another: moment, flag of a plain value, value."""
+    further: Counter[str]
+    """How many identities are not the first of their event."""
+    odd: set[str]
+    """Audiences with an event that is no one person's."""
+
+
+def sort_events(events: Sequence[MembershipEvent], start: int = 0) -> list[Part]:
+    """Sort the events of a call by audience, in as many parts as the size of a chunk asks for."""
+    if len(events) > CHUNK_MESSAGES:
+        firsts = range(0, len(events), CHUNK_MESSAGES)
+        parts = [sort_events(events[at : at + CHUNK_MESSAGES], start + at) for at in firsts]
+        return list(chain.from_iterable(parts))
+    part = _sort(events, start)
+    if len(events) > 1 and max(map(len, part.cells.values()), default=0) > 3 * CHUNK_IDENTITIES:
+        half = len(events) // 2
+        return sort_events(events[:half], start) + sort_events(events[half:], start + half)
+    return [part]
+
+
+def _sort(events: Sequence[MembershipEvent], start: int) -> Part:
+    cells: defaultdict[str, list[Any]] = defaultdict(list)
+    further: Counter[str] = Counter()
+    odd: set[str] = set()
+    raw_flag = _RAW_FLAG
+    for audience, operation, people, moment in events:
+        if len(people) == 1:
+            ((kind, value),) = people
+            flat = cells[audience]
+            flat += (moment, raw_flag[operation, kind], value)
+        elif 0 < len(people) <= EVENT_IDENTITIES:
+            further[audience] += len(people) - 1
+            flat = cells[audience]
+            for kind, value in people:
+                flat += (moment, raw_flag[operation, kind], value)
+        else:
+            odd.add(audience)
+    return Part(start, events, cells, further, odd)
+
+
+def audiences_of(parts: Iterable[Part]) -> set[str]:
+    return set().union(*(part.cells.keys() | part.odd for part in parts))
+
+
+class _Known(NamedTuple):
+    audience_ids: Mapping[str, int]
+    unusable: Mapping[str, str]
+    arrived_us: int
+
+    def moment(self, occurred_at_us: int | None) -> int:
+        return self.arrived_us if occurred_at_us is None else min(occurred_at_us, self.arrived_us)
 
 
 def draft_chunks(
-    events: Sequence[MembershipEvent],
+    parts: Iterable[Part],
     audience_ids: Mapping[str, int],
     unusable: Mapping[str, str],
     arrived_us: int,
@@ -67,48 +135,91 @@ def draft_chunks(
     ``arrived_us`` counts as ``arrived_us``: an event from the future would win over all that
     follow it.
     """
-    growing: dict[str, Draft] = {}
+    known = _Known(audience_ids, unusable, arrived_us)
     drafts: list[Draft] = []
     rejections: list[Rejection] = []
-    email_kind, raw_email_flag, raw_flag = Kind.EMAIL, _RAW_EMAIL_FLAG, _RAW_FLAG
-    for position, (audience, operation, people, occurred_at_us) in enumerate(events):
-        draft = growing.get(audience)
-        if draft is None:
-            if audience in unusable:
-                rejections.append(Rejection(position, "audience", unusable[audience], whole=True))
-                continue
-            draft = growing[audience] = _open_draft(audience_ids[audience])
-        count = len(people)
-        if not 0 < count <= EVENT_IDENTITIES:
-            rejections.append(_not_one_person(position, count))
-            continue
-        moment = occurred_at_us
-        if moment is None or moment > arrived_us:
-            moment = arrived_us
-        _, messages, (e_flags, e_times, e_values), (m_flags, m_times, m_values) = draft
-        for kind, value in people:
-            if kind is email_kind:
-                e_flags.append(raw_email_flag[operation])
-                e_times.append(moment)
-                e_values.append(value.strip())
-            else:
-                m_flags.append(raw_flag[operation, kind])
-                m_times.append(moment)
-                m_values.append(value.strip())
-        messages.append(position)
-        if len(messages) >= CHUNK_MESSAGES or (
-            count > 2 and len(e_values) + len(m_values) >= CHUNK_IDENTITIES
-        ):
-            drafts.append(growing.pop(audience))
-    drafts += growing.values()
-    if not _all_raw(drafts):
-        drafts = [_judge(draft, events, arrived_us, rejections) for draft in drafts]
-        rejections.sort(key=lambda rejection: rejection.position)
-    return [draft for draft in drafts if draft.messages], rejections
+    for part in parts:
+        odd = part.odd | (part.cells.keys() & unusable.keys())
+        hopeful = {
+            audience: _all_as_raw(known, audience, flat, part.further.get(audience, 0))
+            for audience, flat in part.cells.items()
+            if audience not in odd
+        }
+        if not _all_raw(hopeful.values()):
+            odd |= {audience for audience, draft in hopeful.items() if not _all_raw([draft])}
+        drafts += [draft for audience, draft in hopeful.items() if audience not in odd]
+        if odd:
+            drafts += _judge(known, part, odd, rejections)
+    return drafts, rejections
 
 
-def _open_draft(audience_id: int) -> Draft:
-    return Draft(audience_id, [], Column(bytearray(), [], []), Column(bytearray(), [], []))
+def _all_as_raw(known: _Known, audience: str, flat: list[Any], further: int) -> Draft:
+    """The draft of an audience whose values are plain; whether they are is yet to be seen."""
+    times = flat[0::3]
+    try:
+        as_they_are = max(times) <= known.arrived_us
+    except TypeError:  # one of them is None
+        as_they_are = False
+    if not as_they_are:
+        times = list(map(known.moment, times))
+    values = list(map(str.strip, flat[2::3]))
+    messages = len(values) - further
+    return Draft(known.audience_ids[audience], messages, bytes(flat[1::3]), times, values)
+
+
+def _all_raw(drafts: Collection[Draft]) -> bool:
+    """True when all values of some drafts are plain addresses and advertising ids."""
+    flags = b"".join([draft.flags for draft in drafts])
+    values = list(chain.from_iterable([draft.values for draft in drafts]))
+    emails = list(compress(values, flags.translate(_IS_EMAIL)))
+    devices = list(compress(values, flags.translate(_IS_DEVICE)))
+    return all_addresses("\n".join(emails), len(emails)) and all_device_ids(
+        "\n".join(devices), len(devices)
+    )
+
+
+def _judge(
+    known: _Known, part: Part, audiences: Set[str], rejections: list[Rejection]
+) -> list[Draft]:
+    """Draft some audiences value by value; appends a rejection for each thing that is junk."""
+    kept: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
+    messages: Counter[str] = Counter()
+    for position, event in enumerate(part.events, part.start):
+        if event.audience in audiences:
+            good, refused = _judge_event(known, position, event)
+            kept[event.audience] += good
+            messages[event.audience] += bool(good)
+            rejections += refused
+    return [
+        Draft(known.audience_ids[audience], messages[audience], bytes(flags), [*times], [*values])
+        for audience, identities in kept.items()
+        if identities
+        for flags, times, values in [zip(*identities, strict=True)]
+    ]
+
+
+def _judge_event(
+    known: _Known, position: int, event: MembershipEvent
+) -> tuple[list[tuple[int, int, str]], list[Rejection]]:
+    """Flag, moment and value of each usable identity, and what is to be said of the others."""
+    audience, operation, people, occurred_at_us = event
+    if audience in known.unusable:
+        return [], [Rejection(position, "audience", known.unusable[audience], whole=True)]
+    if not 0 < len(people) <= EVENT_IDENTITIES:
+        return [], [_not_one_person(position, len(people))]
+    moment = known.moment(occurred_at_us)
+    good: list[tuple[int, int, str]] = []
+    refused: list[Rejection] = []
+    for kind, raw in people:
+        value = raw.strip()
+        form = form_of(kind, value)
+        if form:
+            good.append((_FLAGS[operation, kind, form], moment, value))
+        else:
+            refused.append(Rejection(position, kind.value, why_junk(kind, value), whole=False))
+    if not good:
+        refused[-1] = refused[-1]._replace(whole=True)
+    return good, refused
 
 
 def _not_one_person(position: int, count: int) -> Rejection:
@@ -116,45 +227,3 @@ def _not_one_person(position: int, count: int) -> Rejection:
     if count:
         reason = f"more than {EVENT_IDENTITIES:,} identities are no one person's"
     return Rejection(position, ANY_IDENTITY, reason, whole=True)
-
-
-def _all_raw(drafts: Iterable[Draft]) -> bool:
-    """True when all values of some chunks are plain addresses and advertising ids."""
-    emails = list(chain.from_iterable(draft.email.values for draft in drafts))
-    maids = list(chain.from_iterable(draft.maid.values for draft in drafts))
-    return (not emails or all_addresses("\n".join(emails), len(emails))) and (
-        not maids or all_device_ids("\n".join(maids), len(maids))
-    )
-
-
-def _judge(
-    draft: Draft,
-    events: Sequence[MembershipEvent],
-    arrived_us: int,
-    rejections: list[Rejection],
-) -> Draft:
-    """The draft as it is when all of it is plain; else made anew, without its junk."""
-    if _all_raw([draft]):
-        return draft
-    judged = _open_draft(draft.audience_id)
-    for position in draft.messages:
-        _, operation, people, occurred_at_us = events[position]
-        moment = arrived_us if occurred_at_us is None else min(occurred_at_us, arrived_us)
-        good = False
-        for kind, raw in people:
-            value = raw.strip()
-            form = form_of(kind, value)
-            if form:
-                flags, times, values = judged.email if kind is Kind.EMAIL else judged.maid
-                flags.append(_FLAGS[operation, kind, form])
-                times.append(moment)
-                values.append(value)
-                good = True
-            else:
-                reason = why_junk(kind, value)
-                rejections.append(Rejection(position, kind.value, reason, whole=False))
-        if good:
-            judged.messages.append(position)
-        else:
-            rejections[-1] = rejections[-1]._replace(whole=True)
-    return judged

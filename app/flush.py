@@ -13,6 +13,7 @@ aside by name while the rest goes on.
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -152,15 +153,16 @@ def _commit(
             lease_until=None,
         )
         upload_id = _insert_upload(tx, plan, messages, folded)
-        copy_rows(
-            tx,
-            batch,
-            ("upload_id", "customer_list_id", "operation", "record_count", "payload"),
-            (
-                _pack_batch(upload_id, plan.list_ids[list_type], operation, len(digests), body)
-                for list_type, operation, digests, body in sealed
-            ),
-        )
+        with closing(tx.connection.cursor()) as cursor:
+            copy_rows(
+                cursor,
+                batch,
+                ("upload_id", "customer_list_id", "operation", "record_count", "payload"),
+                (
+                    _pack_batch(upload_id, plan.list_ids[list_type], operation, len(digests), body)
+                    for list_type, operation, digests, body in sealed
+                ),
+            )
         _delete_exactly(tx, plan.claim.id, [chunk.id for chunk in window.chunks])
     list_ids = {plan.list_ids[list_type] for list_type, *_ in sealed}
     more = window.drain_to is not None

@@ -7,17 +7,21 @@ decides, ties by arrival (promise 2). REMOVEs go before ADDs, and no identity st
 
 from __future__ import annotations
 
-import operator
-from array import array
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, compress
 from typing import NamedTuple
 
-from app.bodies import Column, form_of_flag
-from app.identities import OTHER_DIGEST, RAW, hash_values
+from app.bodies import KIND_BITS, ChunkBody, Times, form_of_flag, kind_of_flag
+from app.errors import UnreadableBody
+from app.events import Kind, ListType
+from app.identities import OTHER_DIGEST, RAW, cased, hash_values
 
-_ADD_BIT = bytes(flag & 1 for flag in range(256))
+# a byte for each flag, for bytes.translate
+_ADDS = bytes(flag & 1 for flag in range(256))
 _FORM = bytes(form_of_flag(flag) for flag in range(256))
+_NOT = bytes(not flag for flag in range(256))
+_IN_EMAIL = bytes(kind_of_flag(flag) == KIND_BITS[Kind.EMAIL] for flag in range(256))
+_IN_LIST = {ListType.EMAIL: _IN_EMAIL, ListType.MAID: _IN_EMAIL.translate(_NOT)}
 
 
 class Folded(NamedTuple):
@@ -31,68 +35,92 @@ class Folded(NamedTuple):
 
 
 class Folder:
-    """Gathers the columns of one list in order of arrival, then folds them."""
+    """Hashes the chunks of one audience in order of arrival, then folds them, list by list."""
 
-    def __init__(self, *, forward: bool, forward_other_digests: bool, case: str) -> None:
-        self._forward = forward
-        self._forward_other_digests = forward_other_digests
+    def __init__(
+        self, *, forward: Mapping[ListType, bool], forward_other_digests: bool, case: str
+    ) -> None:
         self._case = case
-        self._read = 0
-        self._digests: list[bytes] = []
-        self._adds = bytearray()
-        self._times: array[int] = array("q")
-
-    def take(self, column: Column) -> None:
-        """Hash one chunk's identities; what is not forwarded is only counted."""
-        self._read += len(column.values)
-        if not self._forward:
-            return
-        forms = bytes(column.flags.translate(_FORM))
-        if OTHER_DIGEST in forms and not self._forward_other_digests:
-            column = _without_other_digests(column, forms)
-            forms = bytes(column.flags.translate(_FORM))
-        self._digests += _digests(column.values, forms, self._case)
-        self._adds += column.flags.translate(_ADD_BIT)
-        self._times.extend(column.times)
-
-    def fold(self) -> Folded:
-        """The deciding operation of each identity; the gathered columns are given up."""
-        digests, adds = self._digests, bytes(self._adds)
-        if not all(map(operator.le, self._times, islice(self._times, 1, None))):
-            order = sorted(
-                range(len(digests)), key=self._times.__getitem__
-            )  # stable: ties by arrival
-            digests = [digests[place] for place in order]
-            adds = bytes(adds[place] for place in order)
-        deciding = dict(zip(digests, adds, strict=True))
-        folded = Folded(
-            read=self._read,
-            not_forwarded=self._read - len(digests),
-            folded=len(digests) - len(deciding),
-            adds=[digest for digest, add in deciding.items() if add],
-            removes=[digest for digest, add in deciding.items() if not add],
+        self._forwarded = bytes(
+            any(forward[name] and _IN_LIST[name][flag] for name in ListType)
+            and (forward_other_digests or _FORM[flag] != OTHER_DIGEST)
+            for flag in range(256)
         )
+        self._flags = bytearray()
+        self._times: list[tuple[int, Times]] = []
+        self._in_order, self._last_us = True, -(1 << 63)
+        self._digests: list[bytes] = []
+        """Of what is forwarded only."""
+
+    def take(self, chunks: Sequence[ChunkBody]) -> None:
+        """Hash the identities of some chunks; what is not forwarded is only counted.
+
+        Raises UnreadableBody for text that is not UTF-8.
+        """
+        for chunk in chunks:
+            times = chunk.times
+            self._times.append((len(chunk.flags), times))
+            self._in_order &= times.in_order and self._last_us <= times.first_us
+            self._last_us = times.last_us
+        flags = b"".join([chunk.flags for chunk in chunks])
+        self._flags += flags
+        values = self._lines(b"\n".join([chunk.text for chunk in chunks]), flags)
+        forwarded = flags.translate(self._forwarded)
+        if 0 in forwarded:
+            values = list(compress(values, forwarded))
+            flags = bytes(compress(flags, forwarded))
+        self._digests += _digests(values, flags.translate(_FORM))
+
+    def _lines(self, text: bytes, flags: bytes) -> list[bytes]:
+        """Each value in the case in which it is hashed: addresses lower, device ids as is set."""
+        try:
+            values = cased(text, "lower")
+            if self._case == "lower":
+                return values
+            is_email = flags.translate(_IN_LIST[ListType.EMAIL])
+            as_set = cased(text, self._case)
+        except UnicodeDecodeError:
+            raise UnreadableBody("a staged chunk is malformed: not UTF-8") from None
+        return [
+            address if email else device
+            for email, address, device in zip(is_email, values, as_set, strict=True)
+        ]
+
+    def fold(self) -> dict[ListType, Folded]:
+        """The deciding operation of each identity, by list; what was gathered is given up."""
+        forwarded = self._flags.translate(self._forwarded)
+        flags, digests = bytes(compress(self._flags, forwarded)), self._digests
+        if not self._in_order:
+            moments = chain.from_iterable(times.all_us(count) for count, times in self._times)
+            at = list(compress(moments, forwarded))
+            order = sorted(range(len(at)), key=at.__getitem__)  # stable: ties by arrival
+            digests = [digests[place] for place in order]
+            flags = bytes([flags[place] for place in order])
         self._digests = []
-        return folded
+        return {name: self._fold_list(name, digests, flags) for name in ListType}
+
+    def _fold_list(self, name: ListType, digests: list[bytes], flags: bytes) -> Folded:
+        mine = flags.translate(_IN_LIST[name])
+        adding = compress(flags.translate(_ADDS), mine)
+        deciding = dict(zip(compress(digests, mine), adding, strict=True))
+        adds = bytes(deciding.values())
+        read, kept = self._flags.translate(_IN_LIST[name]).count(1), mine.count(1)
+        return Folded(
+            read=read,
+            not_forwarded=read - kept,
+            folded=kept - len(deciding),
+            adds=list(compress(deciding, adds)),
+            removes=list(compress(deciding, adds.translate(_NOT))),
+        )
 
 
-def _without_other_digests(column: Column, forms: bytes) -> Column:
-    kept = [place for place, form in enumerate(forms) if form != OTHER_DIGEST]
-    return Column(
-        bytearray(column.flags[place] for place in kept),
-        array("q", (column.times[place] for place in kept)),
-        [column.values[place] for place in kept],
-    )
-
-
-def _digests(values: list[str], forms: bytes, case: str) -> list[bytes]:
+def _digests(values: list[bytes], forms: bytes) -> list[bytes]:
     """Each value's digest in order: hashed when raw, passed through when it came hashed."""
     if forms.count(RAW) == len(forms):
-        return hash_values(values, case)
-    raw = [value for value, form in zip(values, forms, strict=True) if form == RAW]
-    hashed = iter(hash_values(raw, case))
+        return hash_values(values)
+    hashed = iter(hash_values(compress(values, map(RAW.__eq__, forms))))
     return [
-        next(hashed) if form == RAW else bytes.fromhex(value)
+        next(hashed) if form == RAW else bytes.fromhex(value.decode())
         for value, form in zip(values, forms, strict=True)
     ]
 

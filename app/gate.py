@@ -17,7 +17,7 @@ from app.errors import PinfoldError
 
 GATE = 0x70696E66
 """The advisory lock class of Pinfold's gates."""
-GATES = 256
+GATES = 64
 """One lock per audience would overflow Postgres' lock table at some 14,000 audiences."""
 LOCK_NOT_AVAILABLE = "55P03"
 CLOSE_TIMEOUT_MS = 1_000

@@ -9,7 +9,7 @@ SHA-256. An advertising id without hyphens cannot be told from an MD5 and is tak
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha1
 from typing import Final
 
@@ -24,6 +24,11 @@ CASES: Final[dict[str, Callable[[str], str]]] = {
     "lower": str.lower,
     "upper": str.upper,
     "as_is": str,
+}
+ASCII_CASES: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "lower": bytes.lower,
+    "upper": bytes.upper,
+    "as_is": bytes,
 }
 
 _NOT_IN_ADDRESS = r"\x00-\x20\x7f-\xa0\ud800-\udfff\s@\",;:<>()\[\]\\"
@@ -41,10 +46,10 @@ _DEVICE_ID_OR_DIGEST = re.compile(
 _LOCAL = r"[A-Za-z0-9.!#$%&*+/=?^_{|}~'-]"
 _LABEL = r"[A-Za-z0-9_-]{1,63}+"
 _ONLY_ADDRESSES = re.compile(
-    rf"(?:(?!'){_LOCAL}{{1,64}}+@{_LABEL}(?:\.{_LABEL}){{1,7}}+\n)*+"
+    rf"(?:{_LOCAL}{{1,64}}+@{_LABEL}\.{_LABEL}(?:\n|(?:\.{_LABEL}){{1,6}}+\n))*+"
 ).fullmatch
-_UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
-_ONLY_DEVICE_IDS = re.compile(rf"(?:(?![0-]+\n){_UUID}\n)*+").fullmatch
+_ZERO_ID = b"00000000-0000-0000-0000-000000000000\n"
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
 match_address = _ADDRESS_OR_DIGEST.fullmatch
 match_device_id = _DEVICE_ID_OR_DIGEST.fullmatch
 
@@ -54,12 +59,20 @@ def all_addresses(text: str, count: int) -> bool:
 
     False says nothing about the single values: there may be digests or letters beyond ASCII.
     """
-    return text.count("\n") == count - 1 and _ONLY_ADDRESSES(text + "\n") is not None
+    lines = "\n" + text + "\n" if count else "\n"
+    return (
+        lines.count("\n") == count + 1
+        and "\n'" not in lines  # a value that came with its quotes
+        and _ONLY_ADDRESSES(lines, 1) is not None
+    )
 
 
 def all_device_ids(text: str, count: int) -> bool:
     """True when ``text`` is ``count`` advertising ids between newlines, none of them all zeros."""
-    return text.count("\n") == count - 1 and _ONLY_DEVICE_IDS(text + "\n") is not None
+    if not text.isascii():
+        return False
+    lines = text.encode() + b"\n" if count else b""
+    return lines.translate(_DIGITS_TO_ZERO) == _ZERO_ID * count and _ZERO_ID not in lines
 
 
 def form_of(kind: Kind, value: str) -> int:
@@ -83,13 +96,17 @@ def why_junk(kind: Kind, value: str) -> str:
     return "is neither a UUID (8-4-4-4-12 hex digits) nor a digest of 32, 40 or 64 hex digits"
 
 
-def hash_values(values: list[str], case: str) -> list[bytes]:
-    """SHA-1 of each value, 20 bytes each, in order; ``case`` is "lower", "upper" or "as_is".
+def cased(text: bytes, case: str) -> list[bytes]:
+    """The values of UTF-8 lines in one case: "lower", "upper" or "as_is".
 
-    The values are cased in one piece: a newline keeps neighbours apart, also for the letters
-    whose lower case depends on what stands beside them.
+    They are cased in one piece: a newline keeps neighbours apart, also for the letters whose lower
+    case depends on what stands beside them. Raises UnicodeDecodeError for what is not UTF-8.
     """
-    if not values:
-        return []
-    text = CASES[case]("\n".join(values))
-    return [sha1(value).digest() for value in text.encode().split(b"\n")]  # noqa: S324 Pinterest's choice
+    if text.isascii():
+        return ASCII_CASES[case](text).split(b"\n")
+    return CASES[case](text.decode()).encode().split(b"\n")
+
+
+def hash_values(values: Iterable[bytes]) -> list[bytes]:
+    """SHA-1 of each value as it stands, 20 bytes each, in order."""
+    return [sha1(value).digest() for value in values]  # noqa: S324 Pinterest's choice

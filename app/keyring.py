@@ -56,7 +56,8 @@ class KeyRing:
 
     def __init__(self, keys: list[bytes]) -> None:
         self._ciphers: dict[bytes, AESGCM] = {_key_id(key): AESGCM(key) for key in keys}
-        self._newest = _key_id(keys[0])
+        self._newest_id = _key_id(keys[0])
+        self._newest = self._ciphers[self._newest_id]
 
     @classmethod
     def parse(cls, text: str) -> KeyRing:
@@ -85,8 +86,7 @@ class KeyRing:
     def seal(self, plain: bytes, purpose: str) -> bytes:
         """Encrypt with the newest key, bound to its purpose."""
         nonce = os.urandom(NONCE_BYTES)
-        sealed = self._ciphers[self._newest].encrypt(nonce, plain, purpose.encode())
-        return self._newest + nonce + sealed
+        return self._newest_id + nonce + self._newest.encrypt(nonce, plain, purpose.encode())
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Decrypt. Raises UnreadableBody for an unknown key or a body changed or moved."""

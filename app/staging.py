@@ -2,11 +2,12 @@
 
 Every way in ends in ``stage``. It answers after the commit only, per event. One call becomes one
 row per audience (a chunk), 30 times cheaper than a row per event, and one receipt, the side of
-the books that is written here and nowhere else. Bodies are sealed before the transaction begins.
+the books that is written here and nowhere else.
 
-In the transaction, in this order: the shared gate of the audiences; their states, so that nothing
-lands behind a deactivation; the receipt, whose key makes a second delivery harmless; the chunks,
-whose ids are thus drawn inside the gate.
+One transaction, sent as one query, does in this order: the shared gate of the audiences; their
+states, so that nothing lands behind a deactivation; the receipt, whose key makes a second delivery
+harmless; the chunks, whose ids are thus drawn inside the gate. Chunks are sealed one by one as they
+are sent, so that Postgres works at the same time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -24,12 +24,12 @@ import sqlalchemy as sa
 from app import tables
 from app.bodies import pack_chunk
 from app.copying import array_text, copy_rows
-from app.database import transaction
+from app.database import exchange, transaction
 from app.deployment import Deployment
-from app.drafting import Draft, Rejection, draft_chunks
+from app.drafting import Draft, Rejection, audiences_of, draft_chunks, sort_events
 from app.events import MembershipEvent, is_storable
 from app.gate import GATE, gate_keys
-from app.keyring import chunk_purpose
+from app.keyring import KeyRing, chunk_purpose
 
 CALL_MESSAGES = 10_000
 """What callers should hand in at once; larger calls are accepted and make several chunks."""
@@ -37,18 +37,11 @@ CALL_MESSAGES = 10_000
 # field count; length and value of four integers; length of the body
 _ROW = struct.Struct(">hiqihihihi")
 _COLUMNS = ("audience_id", "message_count", "email_count", "maid_count", "body")
-_AT_THE_GATE = """
-    SELECT pg_advisory_xact_lock_shared(%s, gate) FROM unnest(%s::int[]) AS gate;
-    WITH kept AS (
-        INSERT INTO receipt (source, dedupe_key, accepted, rejected,
-                             audience_ids, message_counts, email_counts, maid_counts, message_ids)
-        VALUES (%s, %s, %s, %s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::int[], %s)
-        ON CONFLICT DO NOTHING RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM kept) AS receipts,
-           (SELECT array_agg(id) FROM audience
-             WHERE id = ANY(%s::bigint[]) AND state = 'deactivated') AS closed
-"""
+_RECEIVE = b"SELECT receive_call(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);"
+"""The shared gates, the states, the receipt: a function of the first migration."""
+_DEACTIVATED = "PF001"
+"""What it fails with when an audience takes no more events."""
+_UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True)
@@ -73,14 +66,6 @@ class Intake:
     audience_ids: dict[str, int] = field(default_factory=dict)
 
 
-class _Sealed(NamedTuple):
-    audience_id: int
-    messages: int
-    emails: int
-    maids: int
-    body: bytes
-
-
 def stage(
     intake: Intake,
     events: Sequence[MembershipEvent],
@@ -98,26 +83,29 @@ def stage(
     Raises Unavailable when Postgres cannot be reached; whether the call was committed is then
     unknown, and repeating it with the same key is safe.
     """
-    unusable = _look_up(intake, {event.audience for event in events})
+    parts = sort_events(events)
+    unusable = _look_up(intake, audiences_of(parts))
     arrived_us = time.time_ns() // 1_000
     while True:
-        drafts, rejections = draft_chunks(events, intake.audience_ids, unusable, arrived_us)
-        sealed = [_seal(intake.deployment, draft) for draft in drafts]
-        accepted = sum(chunk.messages for chunk in sealed)
+        drafts, rejections = draft_chunks(parts, intake.audience_ids, unusable, arrived_us)
+        accepted = sum(draft.messages for draft in drafts)
         reasons = Counter(dict(rejected_before or {}))
         reasons.update(rejection.reason for rejection in rejections)
         head = (intake.source, dedupe_key, accepted, orjson.dumps(reasons).decode())
         try:
-            with transaction(intake.deployment.engine) as tx:
-                if not _pass_gate(tx, head, sealed, message_ids):
-                    return Staged(0, [], duplicate=True)
-                copy_rows(tx, tables.staged_chunk, _COLUMNS, map(_pack_row, sealed))
+            _commit(intake.deployment, drafts, head, message_ids)
+        except _AlreadyReceived:
+            return Staged(0, [], duplicate=True)
         except _Deactivated as closed:  # since it was looked up: its events are rejected
             reason = "is deactivated (pinfold audience activate starts it again)"
             found = intake.audience_ids.items()
             unusable |= {name: reason for name, number in found if number in closed.audience_ids}
         else:
             return Staged(accepted, rejections)
+
+
+class _AlreadyReceived(Exception):
+    pass
 
 
 class _Deactivated(Exception):
@@ -152,50 +140,44 @@ def _why_unknown(times_found: int) -> str:
     return "is not activated (pinfold audience activate NAME --id UPSTREAM_ID)"
 
 
-def _seal(deployment: Deployment, draft: Draft) -> _Sealed:
-    audience_id, messages, email, maid = draft
-    sealed = deployment.keyring.seal(pack_chunk(email, maid), chunk_purpose(audience_id))
-    return _Sealed(audience_id, len(messages), len(email.values), len(maid.values), sealed)
-
-
-def _pass_gate(
-    tx: sa.Connection,
+def _commit(
+    deployment: Deployment,
+    drafts: list[Draft],
     head: tuple[str, str | None, int, str],
-    chunks: list[_Sealed],
     message_ids: bytes | None,
-) -> bool:
-    """Take the shared gates, then write the receipt; False when its key was committed before.
+) -> None:
+    """Pass the gate, write receipt and chunks, commit: two exchanges with Postgres in all.
 
-    Two statements in one round trip: the second sees what was committed before the gates opened.
-    Raises _Deactivated when an audience takes no more events.
+    Raises _AlreadyReceived when the key was committed before, _Deactivated when an audience takes
+    no more events; nothing is changed then.
     """
-    row = tx.exec_driver_sql(
-        _AT_THE_GATE,
-        (
-            *(GATE, array_text(gate_keys(chunk.audience_id for chunk in chunks))),
-            *head,
-            array_text(chunk.audience_id for chunk in chunks),
-            array_text(chunk.messages for chunk in chunks),
-            array_text(chunk.emails for chunk in chunks),
-            array_text(chunk.maids for chunk in chunks),
-            message_ids,
-            array_text({chunk.audience_id for chunk in chunks}),
-        ),
-    ).one()
-    if row.closed:
-        raise _Deactivated(row.closed)
-    return bool(row.receipts)
+    audience_ids = array_text(draft.audience_id for draft in drafts)
+    gates = array_text(gate_keys(draft.audience_id for draft in drafts))
+    emails = [draft.emails for draft in drafts]
+    maids = [len(draft.values) - email for draft, email in zip(drafts, emails, strict=True)]
+    counts = ([draft.messages for draft in drafts], emails, maids)
+    keyring = deployment.keyring  # a wrong key is refused here, not in the midst of a COPY
+    rows = (
+        _pack_row(keyring, draft, email, maid)
+        for draft, email, maid in zip(drafts, emails, maids, strict=True)
+    )
+    with exchange(deployment.engine) as cursor:
+        receipt = (*head, audience_ids, *map(array_text, counts), message_ids)
+        received = cursor.mogrify(_RECEIVE, (GATE, gates, *receipt))
+        try:
+            copy_rows(cursor, tables.staged_chunk, _COLUMNS, rows, after=received)
+        except deployment.engine.dialect.loaded_dbapi.DatabaseError as problem:
+            if problem.pgcode == _UNIQUE_VIOLATION:
+                raise _AlreadyReceived from None
+            if problem.pgcode == _DEACTIVATED:
+                raise _Deactivated([*map(int, problem.diag.message_detail.split(","))]) from None
+            raise
 
 
-def _pack_row(chunk: _Sealed) -> bytes:
+def _pack_row(keyring: KeyRing, draft: Draft, emails: int, maids: int) -> bytes:
+    body = keyring.seal(
+        pack_chunk(draft.flags, draft.times, draft.values), chunk_purpose(draft.audience_id)
+    )
     return (
-        _ROW.pack(
-            5,
-            *(8, chunk.audience_id),
-            *(2, chunk.messages),
-            *(2, chunk.emails),
-            *(2, chunk.maids),
-            len(chunk.body),
-        )
-        + chunk.body
+        _ROW.pack(5, 8, draft.audience_id, 2, draft.messages, 2, emails, 2, maids, len(body)) + body
     )

@@ -225,11 +225,17 @@ receipt = sa.Table(
     sa.Column("rejected", pg.JSONB, nullable=False),
     # the four arrays run in parallel: per audience, messages and identities accepted
     sa.Column("audience_ids", pg.ARRAY(sa.BigInteger), nullable=False),
-    sa.Column("message_counts", pg.ARRAY(sa.Integer), nullable=False),
-    sa.Column("email_counts", pg.ARRAY(sa.Integer), nullable=False),
-    sa.Column("maid_counts", pg.ARRAY(sa.Integer), nullable=False),
+    sa.Column("message_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
+    sa.Column("email_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
+    sa.Column("maid_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("message_ids", sa.LargeBinary),
-    sa.UniqueConstraint("source", "dedupe_key"),
+    sa.Index(
+        "receipt_source_dedupe_key_key",
+        "source",
+        "dedupe_key",
+        unique=True,
+        postgresql_where=sa.text("dedupe_key IS NOT NULL"),
+    ),
     sa.Index("receipt_received_at_idx", "received_at", postgresql_using="brin"),
 )
 

@@ -88,21 +88,14 @@ def _sizes(tx: sa.Connection, audience_id: int) -> Iterator[ChunkSize]:
 def read_and_fold(deployment: Deployment, plan: Plan, window: Window) -> dict[ListType, Folded]:
     if plan.reason == "deactivated":
         return _book_unread(deployment, plan, window)
-    folders = {
-        list_type: Folder(
-            forward=plan.forward[list_type],
-            forward_other_digests=plan.forward_other_digests,
-            case=plan.case if list_type is ListType.MAID else "lower",
-        )
-        for list_type in ListType
-    }
+    folder = Folder(
+        forward=plan.forward, forward_other_digests=plan.forward_other_digests, case=plan.case
+    )
     purpose = chunk_purpose(plan.claim.id)
     for ids in _slices(window.chunks):
-        for body in _bodies(deployment, plan.claim.id, ids):
-            email, maid = unpack_chunk(deployment.keyring.open(body, purpose))
-            folders[ListType.EMAIL].take(email)
-            folders[ListType.MAID].take(maid)
-    return {list_type: folder.fold() for list_type, folder in folders.items()}
+        bodies = _bodies(deployment, plan.claim.id, ids)
+        folder.take([unpack_chunk(deployment.keyring.open(body, purpose)) for body in bodies])
+    return folder.fold()
 
 
 def _slices(chunks: list[ChunkSize]) -> Iterator[list[int]]:

@@ -11,6 +11,32 @@ revision = "0001"
 down_revision = None
 
 
+# What a call of intake does in the database before its chunks; here, because a function keeps its
+# plans, which is worth a fiftieth of the time that staging 1,000 events takes.
+RECEIVE_CALL = """
+CREATE FUNCTION receive_call(
+    gate_class integer, gates integer[], source text, dedupe_key text, accepted bigint,
+    rejected jsonb, audience_ids bigint[], message_counts smallint[], email_counts smallint[],
+    maid_counts smallint[], message_ids bytea
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    closed text;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(gate_class, gate) FROM unnest(gates) AS gate;
+    -- a statement of its own: it sees what was committed before the gates opened
+    SELECT string_agg(id::text, ',') INTO closed
+      FROM audience WHERE id = ANY(audience_ids) AND state = 'deactivated';
+    IF closed IS NOT NULL THEN
+        RAISE EXCEPTION 'an audience is deactivated' USING ERRCODE = 'PF001', DETAIL = closed;
+    END IF;
+    INSERT INTO receipt (source, dedupe_key, accepted, rejected,
+                         audience_ids, message_counts, email_counts, maid_counts, message_ids)
+    VALUES (source, dedupe_key, accepted, rejected,
+            audience_ids, message_counts, email_counts, maid_counts, message_ids);
+END $$
+"""
+
+
 def upgrade() -> None:
     op.create_table(
         "carried",
@@ -119,12 +145,18 @@ def upgrade() -> None:
         sa.Column("accepted", sa.BigInteger(), nullable=False),
         sa.Column("rejected", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("audience_ids", postgresql.ARRAY(sa.BigInteger()), nullable=False),
-        sa.Column("message_counts", postgresql.ARRAY(sa.Integer()), nullable=False),
-        sa.Column("email_counts", postgresql.ARRAY(sa.Integer()), nullable=False),
-        sa.Column("maid_counts", postgresql.ARRAY(sa.Integer()), nullable=False),
+        sa.Column("message_counts", postgresql.ARRAY(sa.SmallInteger()), nullable=False),
+        sa.Column("email_counts", postgresql.ARRAY(sa.SmallInteger()), nullable=False),
+        sa.Column("maid_counts", postgresql.ARRAY(sa.SmallInteger()), nullable=False),
         sa.Column("message_ids", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("receipt_pkey")),
-        sa.UniqueConstraint("source", "dedupe_key", name=op.f("receipt_source_dedupe_key_key")),
+    )
+    op.create_index(
+        "receipt_source_dedupe_key_key",
+        "receipt",
+        ["source", "dedupe_key"],
+        unique=True,
+        postgresql_where=sa.text("dedupe_key IS NOT NULL"),
     )
     op.create_index(
         "receipt_received_at_idx", "receipt", ["received_at"], unique=False, postgresql_using="brin"
@@ -412,9 +444,11 @@ def upgrade() -> None:
     # sealed bodies do not compress
     op.execute("ALTER TABLE staged_chunk ALTER COLUMN body SET STORAGE EXTERNAL")
     op.execute("ALTER TABLE batch ALTER COLUMN payload SET STORAGE EXTERNAL")
+    op.execute(RECEIVE_CALL)
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION receive_call")
     op.drop_index("observation_customer_list_id_id_idx", table_name="observation")
     op.drop_table("observation")
     op.drop_index("batch_upload_id_idx", table_name="batch")
@@ -448,6 +482,11 @@ def downgrade() -> None:
     op.drop_table("sweep")
     op.drop_table("staged_chunk")
     op.drop_index("receipt_received_at_idx", table_name="receipt", postgresql_using="brin")
+    op.drop_index(
+        "receipt_source_dedupe_key_key",
+        table_name="receipt",
+        postgresql_where=sa.text("dedupe_key IS NOT NULL"),
+    )
     op.drop_table("receipt")
     op.drop_table("held_chunk")
     op.drop_table("encryption_key")

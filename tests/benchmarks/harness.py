@@ -26,7 +26,7 @@ class Sizes:
     rounds: int = 3
     events: int = 1_000_000
     staged_objects: int = 50_000
-    flushed_objects: int = 200_000
+    flushed_objects: int = 1_000_000
     sent_objects: int = 100_000
     waiting: int = 10_000_000
     waiting_audiences: int = 10_000

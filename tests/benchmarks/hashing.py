@@ -12,8 +12,8 @@ from hashlib import sha1
 from time import perf_counter
 
 from app.bodies import hex_records, pack_chunk, pack_digests, unpack_chunk
-from app.drafting import draft_chunks
-from app.events import Kind, MembershipEvent, Operation
+from app.drafting import draft_chunks, sort_events
+from app.events import Kind, ListType, MembershipEvent, Operation
 from app.folding import Folder, cut_batches
 from tests.benchmarks import harness
 from tests.benchmarks.events import Sample
@@ -29,23 +29,18 @@ ARRIVED_US = 1 << 60
 def draft(events: list[MembershipEvent]) -> list[bytes]:
     """Intake's half: the plain bodies of one audience's chunks."""
     audience_ids = {event.audience: 1 for event in events[:1]}
-    drafts, _ = draft_chunks(events, audience_ids, {}, ARRIVED_US)
-    return [pack_chunk(each.email, each.maid) for each in drafts]
+    drafts, _ = draft_chunks(sort_events(events), audience_ids, {}, ARRIVED_US)
+    return [pack_chunk(each.flags, each.times, each.values) for each in drafts]
 
 
 def batch(bodies: list[bytes]) -> list[tuple[str, str, bytes]]:
     """The flush's half: list, operation and records of each request."""
-    folders = {
-        name: Folder(forward=True, forward_other_digests=True, case="lower")
-        for name in ("EMAIL", "MAID")
-    }
-    for body in bodies:
-        for folder, column in zip(folders.values(), unpack_chunk(body), strict=True):
-            folder.take(column)
+    folder = Folder(forward=dict.fromkeys(ListType, True), forward_other_digests=True, case="lower")
+    folder.take([unpack_chunk(body) for body in bodies])
     return [
         (name, operation, hex_records(pack_digests(digests)))
-        for name, folder in folders.items()
-        for operation, digests in cut_batches(folder.fold(), PER_REQUEST)
+        for name, folded in folder.fold().items()
+        for operation, digests in cut_batches(folded, PER_REQUEST)
     ]
 
 

@@ -186,6 +186,6 @@ def _smaller(
         [own / their for own, their in bytes_of],
         "x",
         at_most(bound),
-        ours=f"{own:.0f} B",
-        yardstick=f"{their:.0f} B",
+        ours=f"{own:.2f} B",
+        yardstick=f"{their:.2f} B",
     )

@@ -1,13 +1,14 @@
 """Fold and cut against a plain model."""
 
-from array import array
 from hashlib import sha1
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bodies import Column, flag
-from app.events import Kind
+from app.bodies import ChunkBody, flag, pack_chunk, unpack_chunk
+from app.errors import UnreadableBody
+from app.events import Kind, ListType
 from app.folding import ChunkSize, Folded, Folder, cut_batches, prefix
 from app.identities import OTHER_DIGEST, RAW, SHA1
 
@@ -20,17 +21,29 @@ VALUES = (
     + [(SHA1, digest.upper()) for digest in HASHED]
     + [(OTHER_DIGEST, "AB" * 16), (OTHER_DIGEST, "cd" * 32)]
 )
+Occurrence = tuple[bool, int, tuple[int, str], Kind]
 OCCURRENCES = st.lists(
-    st.tuples(st.booleans(), st.integers(min_value=0, max_value=3), st.sampled_from(VALUES)),
+    st.tuples(
+        st.booleans(),
+        st.integers(min_value=0, max_value=3),
+        st.sampled_from(VALUES),
+        st.sampled_from(Kind),
+    ),
+    min_size=1,
     max_size=12,
 )
+LIST_OF = {Kind.EMAIL: ListType.EMAIL, Kind.IDFA: ListType.MAID, Kind.GAID: ListType.MAID}
+FORWARD = st.fixed_dictionaries({name: st.booleans() for name in ListType})
+BOTH = dict.fromkeys(ListType, True)
 
 
-def column(occurrences: list[tuple[bool, int, tuple[int, str]]]) -> Column:
-    return Column(
-        bytes(flag(add=add, form=form, kind=Kind.EMAIL) for add, _, (form, _) in occurrences),
-        array("q", [at for _, at, _ in occurrences]),
-        [value for _, _, (_, value) in occurrences],
+def chunk(occurrences: list[Occurrence]) -> ChunkBody:
+    return unpack_chunk(
+        pack_chunk(
+            bytes(flag(add=add, form=form, kind=kind) for add, _, (form, _), kind in occurrences),
+            [at for _, at, _, _ in occurrences],
+            [value for _, _, (_, value), _ in occurrences],
+        )
     )
 
 
@@ -38,51 +51,89 @@ def digest_of(form: int, value: str) -> bytes:
     return sha1(value.lower().encode()).digest() if form == RAW else bytes.fromhex(value)
 
 
-@given(st.lists(OCCURRENCES, max_size=4), st.booleans(), st.booleans())
+@given(
+    st.lists(OCCURRENCES, max_size=4), st.lists(st.booleans(), max_size=4), FORWARD, st.booleans()
+)
 def test_the_last_occurrence_decides_and_every_identity_is_booked(
-    chunks: list[list[tuple[bool, int, tuple[int, str]]]], forward: bool, others: bool
+    chunks: list[list[Occurrence]],
+    together: list[bool],
+    forward: dict[ListType, bool],
+    others: bool,
 ) -> None:
     folder = Folder(forward=forward, forward_other_digests=others, case="lower")
-    for chunk in chunks:
-        folder.take(column(chunk))
+    for taken in _grouped([chunk(occurrences) for occurrences in chunks], together):
+        folder.take(taken)
     folded = folder.fold()
 
-    read = [occurrence for chunk in chunks for occurrence in chunk]
-    kept = [o for o in read if forward and (others or o[2][0] != OTHER_DIGEST)]
-    deciding: dict[bytes, bool] = {}
-    best: dict[bytes, int] = {}
-    for add, at, (form, value) in kept:
-        digest = digest_of(form, value)
-        if at >= best.get(digest, -1):  # ties: the later arrival
-            deciding[digest], best[digest] = add, at
-    assert set(folded.adds) == {digest for digest, add in deciding.items() if add}
-    assert set(folded.removes) == {digest for digest, add in deciding.items() if not add}
-    assert set(folded.adds).isdisjoint(folded.removes)
-    assert folded.read == len(read)
-    assert folded.not_forwarded == len(read) - len(kept)
-    assert folded.read == (
-        folded.not_forwarded + folded.folded + len(folded.adds) + len(folded.removes)
-    )
+    for name in ListType:
+        read = [o for occurrences in chunks for o in occurrences if LIST_OF[o[3]] is name]
+        kept = [o for o in read if forward[name] and (others or o[2][0] != OTHER_DIGEST)]
+        deciding: dict[bytes, bool] = {}
+        best: dict[bytes, int] = {}
+        for add, at, (form, value), _ in kept:
+            digest = digest_of(form, value)
+            if at >= best.get(digest, -1):  # ties: the later arrival
+                deciding[digest], best[digest] = add, at
+        mine = folded[name]
+        assert set(mine.adds) == {digest for digest, add in deciding.items() if add}
+        assert set(mine.removes) == {digest for digest, add in deciding.items() if not add}
+        assert set(mine.adds).isdisjoint(mine.removes)
+        assert mine.read == len(read)
+        assert mine.not_forwarded == len(read) - len(kept)
+        assert mine.read == (mine.not_forwarded + mine.folded + len(mine.adds) + len(mine.removes))
+
+
+def _grouped(chunks: list[ChunkBody], together: list[bool]) -> list[list[ChunkBody]]:
+    """The chunks as they may be taken: one at a time, or some at once."""
+    groups: list[list[ChunkBody]] = []
+    for place, one in enumerate(chunks):
+        if groups and together[place : place + 1] == [True]:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def folded_once(*occurrences: Occurrence, case: str = "lower") -> dict[ListType, Folded]:
+    folder = Folder(forward=BOTH, forward_other_digests=True, case=case)
+    folder.take([chunk(list(occurrences))])
+    return folder.fold()
 
 
 def test_three_spellings_and_a_digest_are_one_identity() -> None:
     digest = sha1(b"ana.ruiz@example.org").hexdigest()
-    folder = Folder(forward=True, forward_other_digests=True, case="lower")
     spellings = [
         (RAW, "ana.ruiz@example.org"),
         (RAW, "Ana.Ruiz@example.org"),
         (RAW, "ANA.RUIZ@EXAMPLE.ORG"),
         (SHA1, digest.upper()),
     ]
-    folder.take(column([(True, 0, spelling) for spelling in spellings]))
-    folded = folder.fold()
-    assert folded == Folded(4, 0, 3, [bytes.fromhex(digest)], [])
+    folded = folded_once(*[(True, 0, spelling, Kind.EMAIL) for spelling in spellings])
+    assert folded[ListType.EMAIL] == Folded(4, 0, 3, [bytes.fromhex(digest)], [])
+    assert folded[ListType.MAID] == Folded(0, 0, 0, [], [])
 
 
-def test_device_ids_keep_their_case_where_it_is_set_so() -> None:
-    folder = Folder(forward=True, forward_other_digests=True, case="as_is")
-    folder.take(column([(True, 0, (RAW, "AbC")), (True, 0, (RAW, "abc"))]))
-    assert len(folder.fold().adds) == 2
+def test_device_ids_keep_their_case_where_it_is_set_so_and_addresses_never_do() -> None:
+    values = [(RAW, "AbC@example.org"), (RAW, "abc@example.org")]
+    folded = folded_once(
+        *[(True, 0, value, kind) for kind in (Kind.EMAIL, Kind.IDFA) for value in values],
+        case="as_is",
+    )
+    assert len(folded[ListType.EMAIL].adds) == 1
+    assert len(folded[ListType.MAID].adds) == 2
+
+
+def test_letters_beyond_ascii_are_lowered_too() -> None:
+    folded = folded_once((True, 0, (RAW, "JOSÉ@example.org"), Kind.EMAIL))
+    assert folded[ListType.EMAIL].adds == [sha1("josé@example.org".encode()).digest()]
+
+
+def test_a_chunk_whose_text_is_no_utf8_is_unreadable_and_not_repeated() -> None:
+    body = chunk([(True, 0, (RAW, "ana@b.cd"), Kind.EMAIL)])
+    folder = Folder(forward=BOTH, forward_other_digests=True, case="lower")
+    with pytest.raises(UnreadableBody) as caught:
+        folder.take([body._replace(text=b"ana\xffb.cd")])
+    assert "ana" not in str(caught.value)
 
 
 DIGESTS = st.lists(st.binary(min_size=20, max_size=20), max_size=30)

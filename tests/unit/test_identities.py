@@ -7,20 +7,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.events import Kind
-from app.identities import CASES, OTHER_DIGEST, RAW, SHA1, form_of, hash_values, why_junk
+from app.identities import (
+    CASES,
+    OTHER_DIGEST,
+    RAW,
+    SHA1,
+    all_addresses,
+    all_device_ids,
+    cased,
+    form_of,
+    hash_values,
+    why_junk,
+)
 
+LINES = st.text(st.characters(exclude_characters="\n", exclude_categories=("Cs",)))
 ANA = "ana.ruiz@example.org"
 ANA_SHA1 = "7ac429373cf077cc6f61eb587d3e66c108a21716"
 DEVICE = "3f1c0c6a-5d4e-4b8a-9f53-0d2a7e6b1c99"
 
 
+def hashed(values: list[str], case: str) -> list[bytes]:
+    return hash_values(cased("\n".join(values).encode(), case))
+
+
 def test_the_known_vector_holds() -> None:
-    assert hash_values([ANA], "lower")[0].hex() == ANA_SHA1
+    assert hashed([ANA], "lower")[0].hex() == ANA_SHA1
 
 
 def test_spellings_that_differ_in_case_are_one_identity() -> None:
     spellings = [ANA, "Ana.Ruiz@Example.org", "ANA.RUIZ@EXAMPLE.ORG"]
-    assert {digest.hex() for digest in hash_values(spellings, "lower")} == {ANA_SHA1}
+    assert {digest.hex() for digest in hashed(spellings, "lower")} == {ANA_SHA1}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +45,7 @@ def test_spellings_that_differ_in_case_are_one_identity() -> None:
 )
 def test_device_ids_are_hashed_in_the_case_that_is_set(case: str, expected: str) -> None:
     value = expected if case == "as_is" else DEVICE
-    assert hash_values([value], case) == [sha1(expected.encode()).digest()]
+    assert hashed([value], case) == [sha1(expected.encode()).digest()]
 
 
 @pytest.mark.parametrize(
@@ -96,22 +112,41 @@ def test_junk_is_refused_with_a_reason_that_never_repeats_it(
 
 
 @given(
-    st.lists(st.text().map(lambda text: text.replace("\n", "")), min_size=1, max_size=8),
+    st.lists(LINES, min_size=1, max_size=8),
     st.sampled_from(sorted(CASES)),
 )
 def test_casing_in_bulk_equals_casing_each_value(values: list[str], case: str) -> None:
     alone = [sha1(CASES[case](value).encode()).digest() for value in values]
-    assert hash_values(values, case) == alone
+    assert hashed(values, case) == alone
 
 
 @given(st.lists(st.text(alphabet="ΑΣσςİIß.'", max_size=4), min_size=1, max_size=6))
 def test_letters_whose_case_depends_on_their_neighbours_stay_apart(values: list[str]) -> None:
     alone = [sha1(value.lower().encode()).digest() for value in values]
-    assert hash_values(values, "lower") == alone
+    assert hashed(values, "lower") == alone
 
 
-def test_nothing_hashes_to_nothing() -> None:
-    assert hash_values([], "lower") == []
+PLAIN = {
+    Kind.EMAIL: st.sampled_from([ANA, "a+b@sub.example.co.uk", ".o'k@x_y.z", "-@a.b.c.d.e.f.g.h"]),
+    Kind.IDFA: st.sampled_from([DEVICE, DEVICE.upper(), "0" * 8 + DEVICE[8:]]),
+}
+ODD = st.sampled_from([value for _, value, _ in JUNK] + [ANA_SHA1, "ana@bücher.example", "a" * 65])
+LOOK = {Kind.EMAIL: all_addresses, Kind.IDFA: all_device_ids}
+
+
+@given(st.data(), st.sampled_from(sorted(LOOK)))
+def test_one_look_at_all_values_never_passes_what_a_look_at_each_would_not(
+    data: st.DataObject, kind: Kind
+) -> None:
+    values = data.draw(st.lists(PLAIN[kind] | ODD | st.text(max_size=40), max_size=6))
+    all_plain = all(form_of(kind, value) == RAW for value in values)
+    assert all_plain or not LOOK[kind]("\n".join(values), len(values))
+
+
+@given(st.data(), st.sampled_from(sorted(LOOK)))
+def test_one_look_passes_plain_values_of_any_number(data: st.DataObject, kind: Kind) -> None:
+    values = data.draw(st.lists(PLAIN[kind], max_size=6))
+    assert LOOK[kind]("\n".join(values), len(values))
 
 
 @given(st.sampled_from(Kind), st.text(max_size=80))
