@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
-from app.keyring import token_purpose
 from app.lists import ensure_lists, forget_pauses
+from app.logins import Tokens, read_login, store_login
 from app.pinterest.client import Patience, PinterestClient
 from app.settings import check_chain
 from app.tables import audience, connection, customer_list
@@ -52,17 +52,14 @@ def add_connection(
             "an ad account id is up to 18 digits, as in the Ads Manager's address bar"
         )
     _check(deployment, settings)
-    keyring = deployment.keyring
     try:
         with transaction(deployment.engine) as tx:
             connection_id: int = tx.execute(
                 sa.insert(connection)
-                .values(name=name, ad_account_id=ad_account_id, token_sealed=b"", **settings)
+                .values(name=name, ad_account_id=ad_account_id, **settings)
                 .returning(connection.c.id)
             ).scalar_one()
-            _store_token(
-                tx, connection_id, keyring.seal(token.encode(), token_purpose(connection_id))
-            )
+            store_login(tx, deployment.keyring, connection_id, Tokens(token))
     except IntegrityError:
         raise Refused(
             f"connection {name} exists; `pinfold connection settings {name}` changes it, "
@@ -74,9 +71,8 @@ def add_connection(
 def replace_token(deployment: Deployment, name: str, token: str) -> None:
     """Swap the token; a connection that was held goes on with it."""
     row = find_connection(deployment, name)
-    sealed = deployment.keyring.seal(token.encode(), token_purpose(row.id))
     with transaction(deployment.engine) as tx:
-        _store_token(tx, row.id, sealed)
+        store_login(tx, deployment.keyring, row.id, Tokens(token))
         resume_connection(tx, row.id)
 
 
@@ -162,14 +158,8 @@ def resume_connection(tx: sa.Connection, connection_id: int) -> None:
     )
 
 
-def open_client(deployment: Deployment, row: sa.Row[Any]) -> PinterestClient:
+def open_client(deployment: Deployment, tx: sa.Connection, row: sa.Row[Any]) -> PinterestClient:
     """A client that speaks for a connection. Raises ConfigError when its token cannot be opened."""
     s = deployment.settings
-    token = deployment.keyring.open(bytes(row.token_sealed), token_purpose(row.id)).decode()
+    token = read_login(tx, deployment.keyring, row.id).access
     return PinterestClient(s.pinterest_url, row.ad_account_id, token, Patience.of(s))
-
-
-def _store_token(tx: sa.Connection, connection_id: int, sealed: bytes) -> None:
-    tx.execute(
-        sa.update(connection).where(connection.c.id == connection_id).values(token_sealed=sealed)
-    )

@@ -109,7 +109,8 @@ def _examine_connections(deployment: Deployment) -> Iterator[Finding]:
 
 def _examine_connection(deployment: Deployment, row: sa.Row[Any]) -> Finding:
     what = f"login {row.name}"
-    client = open_client(deployment, row)
+    with transaction(deployment.engine) as tx:
+        client = open_client(deployment, tx, row)
     answer = client.get_account()
     client.close()
     if row.held_reason:

@@ -96,7 +96,8 @@ def check_held_once(deployment: Deployment) -> int:
 
 
 def _look_at_connection(deployment: Deployment, row: sa.Row[Any]) -> bool:
-    client = open_client(deployment, row)
+    with transaction(deployment.engine) as tx:
+        client = open_client(deployment, tx, row)
     answer = client.get_account()
     client.close()
     with transaction(deployment.engine) as tx:
@@ -108,7 +109,8 @@ def _look_at_connection(deployment: Deployment, row: sa.Row[Any]) -> bool:
 
 
 def _look_at_list(deployment: Deployment, row: sa.Row[Any]) -> bool:
-    client = open_client(deployment, row)
+    with transaction(deployment.engine) as tx:
+        client = open_client(deployment, tx, row)
     answer: Answer = client.get_list(row.pinterest_list_id)
     client.close()
     with transaction(deployment.engine) as tx:

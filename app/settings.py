@@ -35,6 +35,14 @@ class Settings(BaseModel):
     broker_url: str | None = Field(None, description="amqp://... or redis://...")
     keys: SecretStr | None = Field(None, description="the key ring, newest first, see `keys`")
     pinterest_url: str = Field("https://api.pinterest.com/v5", description="API base address")
+    consent_url: str = Field(
+        "https://www.pinterest.com/oauth/", description="page where people allow the login"
+    )
+    app_id: str | None = Field(None, description="id of your Pinterest app")
+    app_secret: SecretStr | None = Field(None, description="secret of your Pinterest app")
+    callback_port: int = Field(
+        8085, ge=1, le=65_535, description="of http://localhost:PORT/, registered with your app"
+    )
     allow_plain_http: bool = Field(False, description="permit http:// to a loopback address")
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of `pinfold intake`"
@@ -45,6 +53,8 @@ class Settings(BaseModel):
     record_cap: int = Field(CAP, ge=0, le=CAP, description="records per Pinterest audience")
     records_per_request: int = Field(1_900, ge=1, le=100_000, description="digests in one request")
     writes_per_minute: int = Field(400, ge=1, description="write requests of one connection")
+    reads_per_minute: int = Field(1_000, ge=1, description="read requests of one connection")
+    trial_app: bool = Field(False, description="the app has trial access: 300 writes a day in all")
     check_interval: float = Field(15, gt=0, description="between two due checks by beat")
 
     window_messages: int = Field(125_000, ge=1, description="most messages in one upload")
@@ -62,6 +72,11 @@ class Settings(BaseModel):
     backoff_most: float = Field(3_600, gt=0, description="longest pause after failures")
     patience: float = Field(10, gt=0, description="longest wait for a rate slot under a lease")
     canary_interval: float = Field(3_600, gt=0, description="between two looks at what is held")
+    observe_interval: float = Field(3_600, gt=0, description="between two looks after an upload")
+    observe_idle: float = Field(86_400, gt=0, description="between two looks without uploads")
+    give_back_unknown: bool = Field(
+        False, description="give back charges of unknown attempts when the counters agree"
+    )
 
     @model_validator(mode="after")
     def _times_form_a_chain(self) -> Settings:
@@ -70,13 +85,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _pinterest_is_spoken_to_safely(self) -> Settings:
-        address = urlsplit(self.pinterest_url)
-        loopback = address.hostname in ("127.0.0.1", "localhost", "::1")
-        if address.scheme != "https" and not (self.allow_plain_http and loopback):
-            raise ValueError(
-                "pinterest_url must be https://; plain http is for a simulator on a loopback "
-                "address only, with PINFOLD_ALLOW_PLAIN_HTTP=1"
-            )
+        for name in ("pinterest_url", "consent_url"):
+            address = urlsplit(getattr(self, name))
+            loopback = address.hostname in ("127.0.0.1", "localhost", "::1")
+            if address.scheme != "https" and not (self.allow_plain_http and loopback):
+                raise ValueError(
+                    f"{name} must be https://; plain http is for a simulator on a loopback "
+                    "address only, with PINFOLD_ALLOW_PLAIN_HTTP=1"
+                )
         return self
 
     def require_database_url(self) -> str:

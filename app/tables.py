@@ -99,9 +99,8 @@ connection = sa.Table(
     "connection",
     metadata,
     _id(),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
     sa.Column("ad_account_id", sa.Text, nullable=False),
-    sa.Column("token_sealed", sa.LargeBinary, nullable=False),
     _switch("forward_email", True),
     _switch("forward_device_id", True),
     _switch("forward_other_digests", True),
@@ -118,12 +117,67 @@ connection = sa.Table(
     sa.Column("held_message", sa.Text),
     _time("held_at"),
     _time("not_before"),
-    _time("next_slot_at"),
     _time("created_at", required=True),
+    _time("removed_at"),
+    sa.Index(
+        "connection_name_key", "name", unique=True, postgresql_where=sa.text("removed_at IS NULL")
+    ),
     _one_of("device_id_case", "lower", "upper", "as_is"),
     sa.CheckConstraint("record_cap BETWEEN 0 AND 300000000", name="record_cap"),
     sa.CheckConstraint("removal_reserve BETWEEN 0 AND 300000000", name="removal_reserve"),
     sa.CheckConstraint("(held_reason IS NULL) = (held_at IS NULL)", name="held"),
+)
+
+# The tokens of a connection: one row each, under a lease of its own while they are renewed.
+login = sa.Table(
+    "login",
+    metadata,
+    sa.Column(
+        "id", sa.BigInteger, sa.ForeignKey("connection.id"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("access_sealed", sa.LargeBinary, nullable=False),
+    _time("obtained_at", required=True),
+    # NULL: unknown, as with a token from a file
+    _time("access_expires_at"),
+    sa.Column("refresh_sealed", sa.LargeBinary),
+    _time("refresh_expires_at"),
+    # kept until the newer one has worked once
+    sa.Column("previous_refresh_sealed", sa.LargeBinary),
+    sa.Column("scopes", sa.Text),
+    # raised whenever the tokens change: tells a stale refusal from one of the present token
+    _count("version", 1),
+    _count("epoch"),
+    _time("lease_until"),
+    _time("not_before"),
+    _count("failures"),
+)
+
+# The pace of requests: one row per connection and category; connection 0 stands for the app.
+budget = sa.Table(
+    "budget",
+    metadata,
+    sa.Column("connection_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("category", sa.Text, primary_key=True),
+    _time("next_slot_at"),
+    _time("not_before"),
+    # what 429s and headers taught, NULL: as configured
+    sa.Column("learnt_per_minute", sa.Double),
+    _time("learnt_at"),
+    _time("day_began_at"),
+    _count("day_used"),
+    _one_of("category", "ads_write", "ads_read", "org_read"),
+    postgresql_with={"fillfactor": 50},
+)
+
+# Running processes and the keys they hold, so that a key in use is not dropped.
+process = sa.Table(
+    "process",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key_ids", pg.ARRAY(sa.Text), nullable=False),
+    _time("started_at", required=True),
+    _time("seen_at", required=True),
 )
 
 audience = sa.Table(
@@ -172,6 +226,8 @@ customer_list = sa.Table(
     _time("create_unknown_at"),
     sa.Column("probe_upload_id", sa.BigInteger),
     sa.Column("proved_upload_id", sa.BigInteger),
+    # the next look at what Pinterest says of it; pushed ahead by whoever looks
+    _time("observe_not_before"),
     sa.Column("held_reason", sa.Text),
     sa.Column("held_message", sa.Text),
     _time("held_at"),

@@ -191,7 +191,7 @@ def client_of(
         .join(customer_list, customer_list.c.audience_id == audience.c.id)
         .where(customer_list.c.id == list_id)
     ).one()
-    return row.audience_id, row.id, open_client(deployment, row)
+    return row.audience_id, row.id, open_client(deployment, tx, row)
 
 
 def unknown_values(sent_at: Any, upload_id: int | None) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class Workshop:
         """Let every backoff and every pause be over."""
         for table in ("connection", "audience", "customer_list"):
             self.execute(f"UPDATE {table} SET not_before = NULL")
-        self.execute("UPDATE connection SET next_slot_at = NULL")
+        self.execute("UPDATE budget SET next_slot_at = NULL")
         self.execute("UPDATE customer_list SET audience_not_before = NULL")
 
     def end_quarantine(self) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.lease import NOW, seconds
 from app.settings import Settings
-from app.tables import connection
+from app.tables import budget, connection, insert_if_absent
 
 SHARE = 0.9
 REST = 6.0
@@ -24,27 +24,29 @@ def take_slot(tx: sa.Connection, connection_id: int, s: Settings) -> float:
     A pause of the connection (``not_before``) counts as time until the slot. Stored times that
     are impossibly far ahead, after the clock was set back, count as now.
     """
-    c = connection.c
+    insert_if_absent(tx, budget, connection_id=connection_id, category="ads_write")
+    c, b = connection.c, budget.c
     step = sa.func.coalesce(c.writes_per_minute, s.writes_per_minute)
     spacing = sa.literal(60 / SHARE) / step * seconds(1)
     horizon = NOW + seconds(3 * s.backoff_most)
     rested = NOW - seconds(REST)
     pause = sa.case((c.not_before > horizon, None), else_=c.not_before)
-    following = sa.case((c.next_slot_at > horizon, None), else_=c.next_slot_at)
+    following = sa.case((b.next_slot_at > horizon, None), else_=b.next_slot_at)
     slot = sa.func.greatest(following, pause, rested)  # NULLs are skipped
     distance = sa.func.extract("epoch", slot - NOW)
     row = (
         sa.select(c.id, slot.label("slot"), spacing.label("spacing"), distance.label("distance"))
-        .where(c.id == connection_id)
-        .with_for_update()
+        .join(budget, b.connection_id == c.id)
+        .where(c.id == connection_id, b.category == "ads_write")
+        .with_for_update(of=budget)
         .cte("slot")
     )
     taken = tx.execute(
-        sa.update(connection)
-        .where(c.id == row.c.id)
+        sa.update(budget)
+        .where(b.connection_id == row.c.id, b.category == "ads_write")
         .values(
             next_slot_at=sa.case(
-                (row.c.distance <= s.patience, row.c.slot + row.c.spacing), else_=c.next_slot_at
+                (row.c.distance <= s.patience, row.c.slot + row.c.spacing), else_=b.next_slot_at
             )
         )
         .returning(row.c.distance)

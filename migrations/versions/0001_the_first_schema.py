@@ -51,7 +51,6 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("ad_account_id", sa.Text(), nullable=False),
-        sa.Column("token_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("forward_email", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column(
             "forward_device_id", sa.Boolean(), server_default=sa.text("true"), nullable=False
@@ -73,13 +72,13 @@ def upgrade() -> None:
         sa.Column("held_message", sa.Text(), nullable=True),
         sa.Column("held_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("next_slot_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "device_id_case IN ('lower', 'upper', 'as_is')",
             name=op.f("connection_device_id_case_check"),
@@ -94,7 +93,71 @@ def upgrade() -> None:
             "removal_reserve BETWEEN 0 AND 300000000", name=op.f("connection_removal_reserve_check")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("connection_pkey")),
-        sa.UniqueConstraint("name", name=op.f("connection_name_key")),
+    )
+    op.create_index(
+        "connection_name_key",
+        "connection",
+        ["name"],
+        unique=True,
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_table(
+        "login",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("access_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "obtained_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("access_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refresh_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("refresh_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("previous_refresh_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("scopes", sa.Text(), nullable=True),
+        sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failures", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.ForeignKeyConstraint(["id"], ["connection.id"], name=op.f("login_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("login_pkey")),
+    )
+    op.create_table(
+        "budget",
+        sa.Column("connection_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("category", sa.Text(), nullable=False),
+        sa.Column("next_slot_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("learnt_per_minute", sa.Double(), nullable=True),
+        sa.Column("learnt_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("day_began_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("day_used", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.CheckConstraint(
+            "category IN ('ads_write', 'ads_read', 'org_read')", name=op.f("budget_category_check")
+        ),
+        sa.PrimaryKeyConstraint("connection_id", "category", name=op.f("budget_pkey")),
+        postgresql_with={"fillfactor": 50},
+    )
+    op.create_table(
+        "process",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("key_ids", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column(
+            "started_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "seen_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("process_pkey")),
     )
     op.create_table(
         "encryption_key",
@@ -259,6 +322,7 @@ def upgrade() -> None:
         sa.Column("create_unknown_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("probe_upload_id", sa.BigInteger(), nullable=True),
         sa.Column("proved_upload_id", sa.BigInteger(), nullable=True),
+        sa.Column("observe_not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_reason", sa.Text(), nullable=True),
         sa.Column("held_message", sa.Text(), nullable=True),
         sa.Column("held_at", sa.DateTime(timezone=True), nullable=True),
@@ -490,5 +554,13 @@ def downgrade() -> None:
     op.drop_table("receipt")
     op.drop_table("held_chunk")
     op.drop_table("encryption_key")
+    op.drop_table("process")
+    op.drop_table("budget")
+    op.drop_table("login")
+    op.drop_index(
+        "connection_name_key",
+        table_name="connection",
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
     op.drop_table("connection")
     op.drop_table("carried")

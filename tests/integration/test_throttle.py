@@ -64,12 +64,12 @@ def test_a_slot_too_far_off_is_not_taken_and_the_turn_ends(
     audience_id = workshop.ready()
     workshop.stage(email_event(1))
     workshop.flush(audience_id)
-    workshop.execute("UPDATE connection SET next_slot_at = now() + interval '60 s'")
-    before = workshop.value("SELECT next_slot_at FROM connection")
+    workshop.execute("UPDATE budget SET next_slot_at = now() + interval '60 s'")
+    before = workshop.value("SELECT next_slot_at FROM budget")
     delivered = workshop.deliver(audience_id)
     assert delivered is not None
     assert (delivered.posts, delivered.more) == (0, False)
-    assert workshop.value("SELECT next_slot_at FROM connection") == before
+    assert workshop.value("SELECT next_slot_at FROM budget") == before
     row = workshop.list_row(audience_id)
     assert row.lease_until is None
     assert row.not_before is not None
@@ -77,10 +77,10 @@ def test_a_slot_too_far_off_is_not_taken_and_the_turn_ends(
     assert workshop.patches() == []
 
 
-@pytest.mark.parametrize("column", ["next_slot_at", "not_before"])
+@pytest.mark.parametrize("column", ["budget SET next_slot_at", "connection SET not_before"])
 def test_a_time_impossibly_far_ahead_freezes_nothing(workshop: Workshop, column: str) -> None:
     audience_id = workshop.ready()
-    workshop.execute(f"UPDATE connection SET {column} = now() + interval '1 day'")
+    workshop.execute(f"UPDATE {column} = now() + interval '1 day'")
     workshop.upload(audience_id, email_event(1))
     assert len(workshop.patches()) == 1
 

@@ -15,7 +15,7 @@ ROWS = [
     "app.errors app.doorbell app.copying",
     "app.settings app.events app.tables app.database",
     "app.identities app.bodies app.keyring app.lease app.backoff app.narrowing app.deadman",
-    "app.gate app.lists app.migrate app.event_files app.drafting app.folding",
+    "app.gate app.lists app.logins app.migrate app.event_files app.drafting app.folding",
     "app.deployment",
     "app.receipts app.staging app.due app.window app.pinterest",
     "app.connections app.quota app.books app.status app.flush",
