@@ -1,15 +1,16 @@
 """The operations of the simulated Pinterest: from a request to a reply, over the books."""
 
-import base64
-import binascii
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from app.sandbox.pinterest_accounts import Accounts
+from app.sandbox.pinterest_apps import Apps
 from app.sandbox.pinterest_behaviour import Behaviour
 from app.sandbox.pinterest_books import Books
 from app.sandbox.pinterest_faults import Faults, play
+from app.sandbox.pinterest_grants import TokenEndpoint
 from app.sandbox.pinterest_history import RequestRecord
 from app.sandbox.pinterest_limits import RateLimits, too_many
 from app.sandbox.pinterest_messages import (
@@ -19,15 +20,16 @@ from app.sandbox.pinterest_messages import (
     Refusal,
     Reply,
     bad_request,
+    choice,
     not_found,
     understand,
 )
+from app.sandbox.pinterest_pages import page
 from app.sandbox.pinterest_tokens import Tokens
 
 _LIST_TYPES = ("EMAIL", "IDFA", "MAID", "LR_ID", "DLX_ID", "HASHED_PINNER_ID")
 _AUDIENCE_TYPES = ("CUSTOMER_LIST", "VISITOR", "ENGAGEMENT", "ACTALIKE")
 _ID = re.compile(r"[0-9]{1,18}")
-_ACCOUNT_CREATED = 1_700_000_000
 
 
 class PinterestApi:
@@ -38,13 +40,15 @@ class PinterestApi:
         behaviour: Behaviour,
         books: Books,
         faults: Faults,
-        tokens: Tokens,
-        ad_accounts: Iterable[str],
         *,
+        apps: Apps,
+        accounts: Accounts,
+        tokens: Tokens,
         wait: Callable[[float], bool],
     ) -> None:
-        self._behaviour, self._books, self._faults, self._tokens = behaviour, books, faults, tokens
-        self._ad_accounts = sorted(ad_accounts, key=int)
+        self._behaviour, self._books, self._faults = behaviour, books, faults
+        self._apps, self._accounts, self._tokens = apps, accounts, tokens
+        self._token_endpoint = TokenEndpoint(behaviour, apps, tokens)
         self._limits = RateLimits(behaviour)
         self._wait = wait
         self._operations: dict[str, Callable[[Call, RequestRecord], Reply]] = {
@@ -85,14 +89,15 @@ class PinterestApi:
         return reply
 
     def _admit(self, call: Call, rate_headers: dict[str, str | None]) -> None:
-        """Token, scope and account, then the quota. Raises the refusal."""
+        """Token and scope, the quota, then app and account. Raises the refusal."""
         if call.route is UNKNOWN:
             raise call.problem or not_found("Route")
-        # The token endpoint knows no bearer: its quota belongs to the app.
-        holder = "app" if call.route.operation == "token" else call.token
-        if call.route.operation != "token":
-            self._tokens.admit(call.token, call.route)
-        standing = self._limits.take(call.route.category, holder)
+        if call.route.operation == "token":  # knows no bearer, only an app
+            app_id = self._apps.named_in(call.authorization)
+        else:
+            login = self._tokens.admit(call.token, call.route)
+            app_id, call.person = login.app_id, login.person
+        standing = self._limits.take(call.route.category, app_id, call.person)
         if standing is not None and self._behaviour.rate_headers:
             rate_headers.update(standing.headers())
         if standing is not None and standing.exceeded:
@@ -100,8 +105,10 @@ class PinterestApi:
         for name, value in call.ids.items():
             if not _ID.fullmatch(value):
                 raise bad_request(f"{name} must be a string of at most 18 digits.")
-        if call.ids.get("ad_account_id", self._ad_accounts[0]) not in self._ad_accounts:
-            raise Refusal(403, 29, "You are not permitted to access that resource.")
+        if call.route.concerns_audiences:
+            self._apps.admit(app_id)
+        if ad_account := call.ids.get("ad_account_id"):
+            self._accounts.admit(call.person, ad_account, call.route)
 
     def _play_or_apply(self, call: Call, entry: RequestRecord) -> Reply:
         script = self._faults.next_for(call)
@@ -123,7 +130,7 @@ class PinterestApi:
 
     def _create_list(self, call: Call, entry: RequestRecord) -> Reply:
         name, records = _text(call.fields, "name"), call.records
-        list_type = _choice(call.fields, "list_type", _LIST_TYPES, "EMAIL")
+        list_type = choice(call.fields, "list_type", _LIST_TYPES, "EMAIL")
         if self._behaviour.refuse_empty_create and not (records and records.count):
             raise bad_request("records is required.")
         self._check_size(records)
@@ -135,7 +142,7 @@ class PinterestApi:
         return Reply.of(self._behaviour.created_status, made)
 
     def _patch(self, call: Call, entry: RequestRecord) -> Reply:
-        operation = _choice(call.fields, "operation_type", ("ADD", "REMOVE"))
+        operation = choice(call.fields, "operation_type", ("ADD", "REMOVE"))
         if call.records is None or not call.records.count:
             raise bad_request("records is required.")
         self._check_size(call.records)
@@ -155,13 +162,13 @@ class PinterestApi:
     def _list_lists(self, call: Call, _: RequestRecord) -> Reply:
         exclude_nca = call.query.get("exclude_nca", "false").lower() == "true"
         account = call.ids["ad_account_id"]
-        return _page(call, self._books.list_lists(account, exclude_nca=exclude_nca))
+        return page(call.query, self._books.list_lists(account, exclude_nca=exclude_nca))
 
     # Audiences.
 
     def _create_audience(self, call: Call, entry: RequestRecord) -> Reply:
         _text(call.fields, "name")
-        kind = _choice(call.fields, "audience_type", _AUDIENCE_TYPES)
+        kind = choice(call.fields, "audience_type", _AUDIENCE_TYPES)
         rule = _rule(call.fields)
         account = call.ids["ad_account_id"]
         if kind == "CUSTOMER_LIST":
@@ -175,7 +182,7 @@ class PinterestApi:
         return Reply.of(self._behaviour.created_status, made)
 
     def _patch_audience(self, call: Call, entry: RequestRecord) -> Reply:
-        _choice(call.fields, "operation_type", ("UPDATE", "REMOVE"), "UPDATE")
+        choice(call.fields, "operation_type", ("UPDATE", "REMOVE"), "UPDATE")
         if "name" in call.fields:
             _text(call.fields, "name")
         if "rule" in call.fields:
@@ -188,53 +195,40 @@ class PinterestApi:
         return Reply.of(200, found)
 
     def _list_audiences(self, call: Call, _: RequestRecord) -> Reply:
-        ownership = _choice(call.query, "ownership_type", ("OWNED", "RECEIVED"), "OWNED")
+        ownership = choice(call.query, "ownership_type", ("OWNED", "RECEIVED"), "OWNED")
         account = call.ids["ad_account_id"]
         owned = [each for each in self._books.audiences() if each["ad_account_id"] == account]
         if call.query.get("exclude_nca", "false").lower() == "true":
             owned = [each for each in owned if not each["is_nca"]]
-        return _page(call, owned if ownership == "OWNED" else [])
+        return page(call.query, owned if ownership == "OWNED" else [])
 
     # Accounts and tokens.
 
     def _list_ad_accounts(self, call: Call, _: RequestRecord) -> Reply:
-        return _page(call, [_ad_account(each) for each in self._ad_accounts])
+        return page(call.query, self._accounts.listed(call.person))
 
     def _get_ad_account(self, call: Call, _: RequestRecord) -> Reply:
-        return Reply.of(200, _ad_account(call.ids["ad_account_id"]))
+        return Reply.of(200, self._accounts.shown(call.person, call.ids["ad_account_id"]))
 
-    def _get_user_account(self, _: Call, __: RequestRecord) -> Reply:
+    def _get_user_account(self, call: Call, _: RequestRecord) -> Reply:
         account = {
             "account_type": "BUSINESS",
             "business_name": "Sandbox Company",
             "id": "549770000000000001",
             "profile_image": "",
-            "username": "sandbox",
+            "username": call.person,
             "website_url": "",
         }
         return Reply.of(200, account)
 
-    def _token(self, call: Call, _: RequestRecord) -> Reply:
-        issued = self._tokens.exchange(call.authorization, call.fields)
+    def _token(self, call: Call, entry: RequestRecord) -> Reply:
+        issued = self._token_endpoint.exchange(call.authorization, call.fields)
+        self._books.took_effect(entry)
         return Reply.of(self._behaviour.created_status, issued)
 
 
 def _request_id() -> str:
     return str(10**15 + secrets.randbelow(9 * 10**15))
-
-
-def _ad_account(account: str) -> dict[str, Any]:
-    return {
-        "country": "US",
-        "created_time": _ACCOUNT_CREATED,
-        "currency": "USD",
-        "id": account,
-        "name": f"Sandbox account {account[-4:]}",
-        "owner": {"id": "549770000000000001", "username": "sandbox"},
-        "permissions": ["OWNER"],
-        "time_zone": "America/Los_Angeles",
-        "updated_time": _ACCOUNT_CREATED,
-    }
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
@@ -244,49 +238,8 @@ def _text(fields: dict[str, Any], name: str) -> str:
     return value
 
 
-def _choice(
-    fields: dict[str, Any], name: str, allowed: tuple[str, ...], default: str | None = None
-) -> str:
-    value = fields.get(name, default)
-    if value not in allowed:
-        raise bad_request(f"{name} must be one of {', '.join(allowed)}.")
-    return str(value)
-
-
 def _rule(fields: dict[str, Any]) -> dict[str, Any]:
     rule = fields.get("rule")
     if not isinstance(rule, dict):
         raise bad_request("rule must be an object.")
     return rule
-
-
-def _page(call: Call, items: list[dict[str, Any]]) -> Reply:
-    """One page of `items` (ascending ids); the bookmark is the last id shown, made opaque."""
-    descending = _choice(call.query, "order", ("ASCENDING", "DESCENDING"), "ASCENDING")[0] == "D"
-    size = call.query.get("page_size", "25")
-    if not _ID.fullmatch(size) or not 1 <= int(size) <= 250:
-        raise bad_request("page_size must be between 1 and 250.")
-    if descending:
-        items = items[::-1]
-    if bookmark := call.query.get("bookmark"):
-        after = _read_bookmark(bookmark)
-        items = [each for each in items if (int(each["id"]) < after) is descending]
-        items = [each for each in items if int(each["id"]) != after]
-    shown = items[: int(size)]
-    more = len(items) > len(shown)
-    bookmark = _bookmark(shown[-1]["id"]) if more else None
-    return Reply.of(200, {"items": shown, "bookmark": bookmark})
-
-
-def _bookmark(last_id: str) -> str:
-    return base64.urlsafe_b64encode(f"after:{last_id}".encode()).decode()
-
-
-def _read_bookmark(bookmark: str) -> int:
-    try:
-        word, _, last_id = base64.urlsafe_b64decode(bookmark).decode().partition(":")
-        if word == "after":
-            return int(last_id)
-    except (binascii.Error, ValueError):
-        pass
-    raise bad_request("The bookmark is not valid.")

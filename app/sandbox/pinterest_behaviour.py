@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 ALL_SCOPES = ("ads:read", "ads:write", "user_accounts:read")
+DEFAULT_PERSON = "sandbox"
 
 
 @dataclass
@@ -17,15 +18,26 @@ class Behaviour:
     """
 
     writes_per_minute: int | None = 400
-    """Quota of the category ads_write, per token; None lifts it. The same for the next two."""
+    """Quota of the category ads_write, per person and app; None lifts it. So for the next two."""
     reads_per_minute: int | None = 1000
     token_calls_per_minute: int | None = 1000
     calls_per_second: int | None = None
-    """Quota of all calls of a token together (100 at Pinterest); lifted unless a test wants it."""
+    """Quota of all calls together (100 at Pinterest); lifted unless a test wants it."""
+    trial: bool = False
+    """The apps have trial access: the next three quotas hold too, per app."""
+    trial_writes_per_day: int = 300
+    trial_reads_per_day: int = 1000
+    """Of ads_read, and as many token calls."""
+    trial_calls_per_day: int = 1000
+    """Of all calls together."""
     rate_headers: bool = True
 
     processing_seconds: float = 60.0
-    """How long a list stays PROCESSING after a write, and an audience INITIALIZING."""
+    """How long a list stays PROCESSING after a write, and an audience INITIALIZING. Pinterest
+    takes up to 24 hours; sizes follow a write after the same time.
+    """
+    counter_delay: float = 0.0
+    """Seconds until a write shows in the counters of its list; that of a create shows at once."""
     match_rate: float = 1.0
     """Share of the members of a list that are Pinterest accounts, 0 to 1."""
     minimum_matched: int = 100
@@ -49,8 +61,15 @@ class Behaviour:
     count_only: bool = False
     """For benchmarks: count records, keep neither them nor the membership."""
 
-    app_id: str = "1500000"
-    app_secret: str = "sandbox-secret"  # noqa: S105 - opens only the simulator
+    signed_in: str = DEFAULT_PERSON
+    """Who sits at the browser that opens the consent page."""
+    consent: Literal["ask", "allow", "deny"] = "ask"
+    """Other than `ask`, the page clicks its own button as soon as a browser shows it."""
+    granted_scopes: tuple[str, ...] | None = None
+    """What a person who allows really gives; None is what the app asks for."""
+    not_permitted_status: int = 403
+    """Status for a person without the role: 401 or 403, see API facts section 7."""
+    code_seconds: int = 600
     rotate_refresh: bool = True
     old_refresh_dies: bool = True
     return_refresh: bool = True
@@ -59,6 +78,8 @@ class Behaviour:
     """Status for a dead refresh token: 400 or 401, see API facts section 12 point 8."""
     access_token_seconds: int = 2_592_000
     refresh_token_seconds: int = 5_184_000
+    expires_in_as_text: bool = False
+    scope_separator: str = " "
     scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Scopes of the tokens named at the start; a token that is not named here has all of them."""
 

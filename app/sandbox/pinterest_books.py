@@ -4,44 +4,28 @@ They are the oracle of all tests: what they say happened, happened.
 """
 
 import json
-import threading
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from app.sandbox.pinterest_behaviour import Behaviour
 from app.sandbox.pinterest_entities import Audience, CustomerList
-from app.sandbox.pinterest_history import RequestRecord
+from app.sandbox.pinterest_history import History, RequestRecord
 from app.sandbox.pinterest_messages import Call, Records, not_found
 
 _FIRST_LIST_ID, _FIRST_AUDIENCE_ID = 4_189_001, 2_542_620_639_001
 
 
-class Books:
-    """Thread-safe. Asking for a list that never was raises KeyError."""
+class Books(History):
+    """Thread-safe. Asking for a list or an audience that never was raises KeyError."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
-        self._lock = threading.Lock()
+        super().__init__(behaviour)
         self._lists: dict[str, CustomerList] = {}
         self._audiences: dict[str, Audience] = {}
-        self._requests: list[RequestRecord] = []
-        self._applied = 0
 
     # What tests read.
-
-    def requests(self) -> list[RequestRecord]:
-        """Every request, in the order received."""
-        with self._lock:
-            return list(self._requests)
-
-    def writes(self, list_id: str | None = None) -> list[RequestRecord]:
-        """Every request of category ads_write, whether it took effect or not."""
-        return [
-            request
-            for request in self.requests()
-            if request.category == "ads_write" and list_id in (None, request.list_id)
-        ]
 
     def membership(self, list_id: str) -> set[str]:
         """Who is on the list now (a copy); of a vanished list, who was."""
@@ -61,9 +45,9 @@ class Books:
         return found[0]
 
     def audiences(self) -> list[dict[str, Any]]:
-        """Every audience that was not removed."""
+        """Every audience that still exists."""
         with self._lock:
-            living = [each for each in self._audiences.values() if not each.removed]
+            living = [each for each in self._audiences.values() if self._lives(each)]
             return [self._shown_audience(each, listing=True) for each in living]
 
     def records_applied(self, list_id: str) -> int:
@@ -80,64 +64,61 @@ class Books:
         with self._lock:
             return self._lists[list_id].records_seen
 
-    def max_writes_in_a_minute(self, token: str) -> int:
-        """The most write requests with this token in any 60 seconds, refused ones included."""
-        times = sorted(write.received_at for write in self.writes() if write.token == token)
-        most = first = 0
-        for last, time in enumerate(times):
-            while times[first] <= time - 60:
-                first += 1
-            most = max(most, last - first + 1)
-        return most
-
     # What tests change.
 
     def nudge_counters(
         self, list_id: str, *, batches: int = 0, uploaded: int = 0, removed: int = 0
     ) -> None:
-        """Add to the counters, as if somebody else had written to the list."""
+        """Move the counters at once, for whatever reason; the members stay."""
         with self._lock:
-            each = self._lists[list_id]
-            each.batches += batches
-            each.uploaded += uploaded
-            each.removed += removed
+            self._lists[list_id].counters.move(batches, uploaded, removed)
+
+    def skip_counting(self, list_id: str, times: int = 1) -> None:
+        """Let the next writes to a list take effect without being counted."""
+        with self._lock:
+            self._lists[list_id].counters.to_skip += times
+
+    def settle_counters(self, list_id: str | None = None) -> None:
+        """Show what has been counted late so far, of one list or all."""
+        with self._lock:
+            named = self._lists.values() if list_id is None else [self._lists[list_id]]
+            for each in named:
+                each.counters.settle()
+
+    def write_as_another(
+        self, list_id: str, add: Collection[str] = (), remove: Collection[str] = ()
+    ) -> None:
+        """Write to a list as somebody else, who stands in no history: removes first, a batch each.
+
+        Membership, counters and status move; what is told of our own records does not.
+        """
+        with self._lock:
+            for operation, digests in (("REMOVE", remove), ("ADD", add)):
+                if digests:
+                    self._lists[list_id].write(operation, len(digests), digests, self._behaviour)
 
     def delete_list(self, list_id: str) -> None:
-        """Let a list vanish: 404 from now on."""
+        """Let a list vanish, with the audiences made from it: 404 from now on."""
         with self._lock:
             self._lists[list_id].vanished = True
+
+    def remove_audience(self, audience_id: str) -> None:
+        """Remove an audience, as a person does in Ads Manager: 404 from now on; its list stays."""
+        with self._lock:
+            self._audiences[audience_id].removed = True
 
     # What the server writes.
 
     def received(self, call: Call) -> RequestRecord:
-        """Open the entry of a request."""
-        route, records, behaviour = call.route, call.records, self._behaviour
-        keep = records is not None and behaviour.keep_history and not behaviour.count_only
-        operation_type = call.fields.get("operation_type") if route.operation == "patch" else None
+        entry = super().received(call)
         with self._lock:
-            entry = RequestRecord(
-                sequence=len(self._requests) + 1,
-                received_at=behaviour.clock(),
-                method=call.method,
-                path=route.path,
-                operation=route.operation,
-                category=route.category,
-                ad_account_id=call.ids.get("ad_account_id"),
-                list_id=call.ids.get("customer_list_id"),
-                operation_type="ADD" if route.operation == "create_list" else operation_type,
-                record_count=records.count if records else 0,
-                token=call.token,
-                records=records.raw if records and keep else None,
-            )
-            self._requests.append(entry)
             self._count_seen(entry, entry.record_count)
         return entry
 
     def answered(self, entry: RequestRecord, status: int | None) -> None:
-        """Close the entry, just before the answer goes out."""
-        with self._lock:
-            entry.status = status
-            if entry.surely_refused:
+        super().answered(entry, status)
+        if entry.surely_refused:
+            with self._lock:
                 self._count_seen(entry, -entry.record_count)
 
     def create_list(
@@ -153,13 +134,10 @@ class Books:
         with self._lock:
             now = self._apply(entry)
             entry.list_id = str(_FIRST_LIST_ID + len(self._lists))
-            made = CustomerList(
-                entry.list_id, account, name, list_type, is_nca, int(now), int(now), now
-            )
+            made = CustomerList(entry.list_id, account, name, list_type, is_nca, int(now), int(now))
             self._lists[made.id] = made
-            if records is not None:
-                self._change(made, "ADD", records)
-                self._count_seen(entry, records.count)
+            self._write(made, "ADD", records or Records("", 0, None))
+            self._count_seen(entry, entry.record_count)
             return made.shown(self._behaviour)
 
     def change_list(
@@ -168,10 +146,8 @@ class Books:
         """Apply a PATCH; `Refusal` 404 when there is no such list."""
         with self._lock:
             each = self._living_list(account, list_id)
-            each.written_at = self._apply(entry)
-            each.updated = int(each.written_at)
-            each.batches += 1
-            self._change(each, operation, records)
+            self._apply(entry)
+            self._write(each, operation, records)
             return each.shown(self._behaviour)
 
     def get_list(self, account: str, list_id: str) -> dict[str, Any]:
@@ -250,20 +226,9 @@ class Books:
 
     # Under the lock.
 
-    def _apply(self, entry: RequestRecord) -> float:
-        self._applied += 1
-        entry.applied_sequence = self._applied
-        entry.applied_at = self._behaviour.clock()
-        return entry.applied_at
-
-    def _change(self, each: CustomerList, operation: str, records: Records) -> None:
+    def _write(self, each: CustomerList, operation: str, records: Records) -> None:
         each.records_applied += records.count
-        if operation == "ADD":
-            each.uploaded += records.count
-            each.members.update(records.digests or ())
-        else:
-            each.removed += records.count
-            each.members.difference_update(records.digests or ())
+        each.write(operation, records.count, records.digests, self._behaviour)
 
     def _count_seen(self, entry: RequestRecord, count: int) -> None:
         if entry.list_id in self._lists:
@@ -277,14 +242,21 @@ class Books:
 
     def _living_audience(self, account: str, audience_id: str) -> Audience:
         each = self._audiences.get(audience_id)
-        if each is None or each.removed or each.ad_account_id != account:
+        if each is None or each.ad_account_id != account or not self._lives(each):
             raise not_found("Audience")
         return each
+
+    def _lives(self, each: Audience) -> bool:
+        source = self._source(each)
+        return not each.removed and not (source and source.vanished)
+
+    def _source(self, each: Audience) -> CustomerList | None:
+        return self._lists.get(str(each.rule.get("customer_list_id")))
 
     def _shown_audience(
         self, each: Audience, *, fresh: bool = False, listing: bool = False
     ) -> dict[str, Any]:
-        source = self._lists.get(str(each.rule.get("customer_list_id")))
+        source = self._source(each)
         return each.shown(self._behaviour, source, fresh=fresh, listing=listing)
 
     def _list_in_full(self, each: CustomerList) -> dict[str, Any]:

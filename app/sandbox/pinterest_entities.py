@@ -1,9 +1,12 @@
 """Customer lists and audiences as the simulated Pinterest keeps and shows them."""
 
+from bisect import bisect_right
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.sandbox.pinterest_behaviour import Behaviour
+from app.sandbox.pinterest_counters import Counters
 
 
 @dataclass(slots=True)
@@ -17,36 +20,61 @@ class CustomerList:
     is_nca: bool
     created: int
     updated: int
-    written_at: float
-    """When the last write was applied: the status is PROCESSING for a while after it."""
-    batches: int = 1
-    uploaded: int = 0
-    removed: int = 0
+    counters: Counters = field(default_factory=Counters)
     records_applied: int = 0
     records_seen: int = 0
     vanished: bool = False
     members: set[str] = field(default_factory=set)
+    sizes: list[tuple[float, int]] = field(default_factory=list)
+    """When writes were applied, and how many members there were then; none that is out of date."""
+
+    def write(
+        self,
+        operation: str,
+        count: int,
+        digests: Collection[str] | None,
+        behaviour: Behaviour,
+    ) -> None:
+        """Apply a write of `ADD` or `REMOVE`; without digests it is only counted."""
+        now = behaviour.clock()
+        delay = behaviour.counter_delay if self.sizes else 0.0  # a new list shows how it was made
+        self.counters.write(operation, count, now=now, delay=delay)
+        if operation == "ADD":
+            self.members.update(digests or ())
+        else:
+            self.members.difference_update(digests or ())
+        self.updated = int(now)
+        self.sizes.append((now, self._size(behaviour)))
+        del self.sizes[: max(0, self._processed(behaviour) - 1)]
 
     def matched(self, behaviour: Behaviour) -> int:
         """How many Pinterest accounts the members are."""
-        counting = max(0, self.uploaded - self.removed) if behaviour.count_only else 0
-        return int((len(self.members) or counting) * behaviour.match_rate)
+        return int(self._size(behaviour) * behaviour.match_rate)
+
+    def matched_so_far(self, behaviour: Behaviour) -> int:
+        """The same for the writes that have been processed."""
+        processed = self._processed(behaviour)
+        size = self.sizes[processed - 1][1] if processed else 0
+        return int(size * behaviour.match_rate)
 
     def shown(self, behaviour: Behaviour, *, listing: bool = False) -> dict[str, Any]:
         """The object of API facts section 2.4; `is_nca` appears in listings only."""
         number = float if behaviour.float_counters else int
+        batches, uploaded, removed = self.counters.shown(behaviour.clock())
+        at_work = self._processed(behaviour) < len(self.sizes)
+        matched = self.matched(behaviour)
         shown: dict[str, Any] = {
             "ad_account_id": self.ad_account_id,
             "created_time": number(self.created),
             "id": self.id,
             "name": self.name,
-            "num_batches": number(self.batches),
-            "num_removed_user_records": number(self.removed),
-            "num_uploaded_user_records": number(self.uploaded),
+            "num_batches": number(batches),
+            "num_removed_user_records": number(removed),
+            "num_uploaded_user_records": number(uploaded),
             "type": "customerlist",
             "updated_time": number(self.updated),
             "exceptions": dict(behaviour.exceptions),
-            "status": _status(behaviour, self.written_at, "PROCESSING", self.matched(behaviour)),
+            "status": _status(behaviour, "PROCESSING" if at_work else None, matched),
         }
         return shown | {"is_nca": self.is_nca} if listing else shown
 
@@ -56,7 +84,18 @@ class CustomerList:
 
     @classmethod
     def loaded(cls, saved: dict[str, Any]) -> "CustomerList":
-        return cls(**saved | {"members": set(saved["members"])})
+        counters = Counters(**saved["counters"])
+        return cls(**saved | {"members": set(saved["members"]), "counters": counters})
+
+    def _size(self, behaviour: Behaviour) -> int:
+        if behaviour.count_only:
+            return max(0, self.counters.uploaded - self.counters.removed)
+        return len(self.members)
+
+    def _processed(self, behaviour: Behaviour) -> int:
+        """How many of the writes in `sizes` Pinterest is done with."""
+        until = behaviour.clock() - behaviour.processing_seconds
+        return bisect_right(self.sizes, until, key=lambda each: each[0])
 
 
 @dataclass(slots=True)
@@ -78,8 +117,8 @@ class Audience:
         self, behaviour: Behaviour, source: CustomerList | None, *, fresh: bool, listing: bool
     ) -> dict[str, Any]:
         """The object of API facts section 3; a fresh one does not name its company yet."""
-        matched = source.matched(behaviour) if source and not source.vanished else 0
-        status = _status(behaviour, self.made_at, "INITIALIZING", matched)
+        at_work = self.made_at > behaviour.clock() - behaviour.processing_seconds
+        matched = source.matched_so_far(behaviour) if source else 0
         shown: dict[str, Any] = {
             "ad_account_id": self.ad_account_id,
             "audience_type": self.audience_type,
@@ -90,17 +129,17 @@ class Audience:
             "is_nca": source.is_nca if source else False,
             "name": self.name,
             "rule": self.rule,
-            "size": 0 if status == "INITIALIZING" else matched,
-            "status": status,
+            "size": 0 if at_work else matched,
+            "status": _status(behaviour, "INITIALIZING" if at_work else None, matched),
             "type": "audience",
             "updated_timestamp": self.updated,
         }
         return shown | {"is_ctv_enabled": False} if listing else shown
 
 
-def _status(behaviour: Behaviour, since: float, working: str, matched: int) -> str:
+def _status(behaviour: Behaviour, working: str | None, matched: int) -> str:
     if behaviour.unknown_status is not None:
         return behaviour.unknown_status
-    if behaviour.clock() < since + behaviour.processing_seconds:
+    if working is not None:
         return working
     return "READY" if matched >= behaviour.minimum_matched else "TOO_SMALL"

@@ -9,11 +9,25 @@ It needs no token, counts against no quota and stands in no history.
                                            or {"probability": {...}, "seed": ...}
     DELETE /faults
     PATCH  /behaviour                      any switches of Behaviour that JSON can name
+    GET    /tokens                         access tokens with their logins and refresh tokens
     POST   /tokens                         {"token": ..., "state": ..., "scopes": [...]}
+    POST   /tokens/expire                  {"token": ...}; without a token, all
+    POST   /tokens/revoke                  {"token": ...}; ends the login; without a token, all
+    POST   /refresh_tokens/revoke          {"refresh_token": ...}; without one, all
+    GET    /grants?kind=refresh_token      NDJSON, the token calls and what came of them
+    POST   /apps                           {"id": ..., "secret": ..., "redirect_uris": [...]}
+    POST   /apps/ID/redirects              {"redirect_uri": ...}
+    POST   /apps/ID/restrict               {"restricted": true}
+    PUT    /accounts/ID/roles              {"roles": [...], "person": ...}
+    PUT    /accounts/ID/state              {"state": ...}
     POST   /codes                          {"code": ..., "redirect_uri": ..., "scopes": [...]}
     POST   /refresh_tokens                 {"refresh_token": ..., "scopes": [...]}
     POST   /lists/ID/nudge                 {"batches": ..., "uploaded": ..., "removed": ...}
-    DELETE /lists/ID                       the list vanishes
+    POST   /lists/ID/skip                  {"times": ...}; writes that will not be counted
+    POST   /lists/ID/write                 {"add": [...], "remove": [...]}, as another writer
+    POST   /lists/settle                   {"list_id": ...}; late counters show; without a list, all
+    DELETE /lists/ID                       the list vanishes, and its audience
+    DELETE /audiences/ID                   the audience is removed, its list stays
 """
 
 import json
@@ -23,9 +37,12 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qsl
 
+from app.sandbox.pinterest_accounts import Accounts
+from app.sandbox.pinterest_apps import App, Apps
 from app.sandbox.pinterest_behaviour import Behaviour
 from app.sandbox.pinterest_books import Books
 from app.sandbox.pinterest_faults import Faults
+from app.sandbox.pinterest_history import RequestRecord
 from app.sandbox.pinterest_messages import Reply
 from app.sandbox.pinterest_tokens import Tokens
 
@@ -35,20 +52,44 @@ _DONE = Reply(204)
 class Inspection:
     """What stands below /_sandbox."""
 
-    def __init__(self, behaviour: Behaviour, books: Books, faults: Faults, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        books: Books,
+        faults: Faults,
+        *,
+        apps: Apps,
+        accounts: Accounts,
+        tokens: Tokens,
+    ) -> None:
         self._behaviour, self._books, self._faults, self._tokens = behaviour, books, faults, tokens
-        self._routes: dict[str, Callable[..., Reply]] = {
+        self._accounts, self._apps = accounts, apps
+        self._routes: dict[str, Callable[..., Reply | None]] = {
             r"GET /summary": self._summary,
             r"GET /lists/(\d+)/members": self._members,
             r"GET /requests": self._requests,
             r"POST /faults": self._set_fault,
-            r"DELETE /faults": self._clear_faults,
+            r"DELETE /faults": faults.clear,
             r"PATCH /behaviour": self._behave,
-            r"POST /tokens": self._set_token,
-            r"POST /codes": self._add_code,
-            r"POST /refresh_tokens": self._add_refresh_token,
-            r"POST /lists/(\d+)/nudge": self._nudge,
-            r"DELETE /lists/(\d+)": self._delete_list,
+            r"GET /tokens": lambda: Reply.of(200, tokens.issued()),
+            r"POST /tokens": tokens.set_state,
+            r"POST /tokens/expire": tokens.expire,
+            r"POST /tokens/revoke": tokens.revoke,
+            r"POST /codes": tokens.add_code,
+            r"POST /refresh_tokens": tokens.add_refresh_token,
+            r"POST /refresh_tokens/revoke": tokens.revoke_refresh,
+            r"GET /grants": self._grants,
+            r"POST /apps": self._register,
+            r"POST /apps/(\w+)/redirects": self._add_redirect,
+            r"POST /apps/(\w+)/restrict": apps.restrict,
+            r"PUT /accounts/(\d+)/roles": self._set_roles,
+            r"PUT /accounts/(\d+)/state": accounts.set_state,
+            r"POST /lists/(\d+)/nudge": books.nudge_counters,
+            r"POST /lists/(\d+)/skip": books.skip_counting,
+            r"POST /lists/(\d+)/write": books.write_as_another,
+            r"POST /lists/settle": books.settle_counters,
+            r"DELETE /lists/(\d+)": books.delete_list,
+            r"DELETE /audiences/(\d+)": books.remove_audience,
         }
 
     def answer(self, method: str, target: str, body: bytes) -> Reply:
@@ -58,7 +99,7 @@ class Inspection:
         for pattern, route in self._routes.items():
             if match := re.fullmatch(pattern, f"{method} {path}"):
                 try:
-                    return route(*match.groups(), **given | json.loads(body or b"{}"))
+                    return route(*match.groups(), **given | json.loads(body or b"{}")) or _DONE
                 except KeyError as missing:
                     return Reply.of(404, {"message": f"not found: {missing}"})
                 except (TypeError, ValueError) as problem:
@@ -79,47 +120,34 @@ class Inspection:
         return Reply(200, lines.encode(), content_type="text/plain")
 
     def _requests(self, after: str = "0", records: str = "0") -> Reply:
-        lines = [
-            json.dumps(request.shown(records=records == "1")) + "\n"
-            for request in self._books.requests()[int(after) :]
-        ]
-        return Reply(200, "".join(lines).encode(), content_type="application/x-ndjson")
+        return _lines(self._books.requests()[int(after) :], records=records == "1")
 
-    def _set_fault(self, **given: Any) -> Reply:
+    def _grants(self, kind: str | None = None) -> Reply:
+        return _lines(self._books.grants(kind), records=False)
+
+    def _set_fault(self, **given: Any) -> None:
         if "probability" in given:
             self._faults.probability(given.pop("probability"), **given)
         else:
             self._faults.script(given.pop("fault"), **given)
-        return _DONE
 
-    def _clear_faults(self) -> Reply:
-        self._faults.clear()
-        return _DONE
-
-    def _behave(self, **switches: Any) -> Reply:
+    def _behave(self, **switches: Any) -> None:
         known = {each.name for each in fields(Behaviour)} - {"clock"}
         if not switches.keys() <= known:
             raise ValueError(f"unknown switches: {sorted(switches.keys() - known)}")
         for name, value in switches.items():
             setattr(self._behaviour, name, value)
-        return _DONE
 
-    def _set_token(self, **given: Any) -> Reply:
-        self._tokens.set_state(**given)
-        return _DONE
+    def _register(self, redirect_uris: list[str], **given: Any) -> None:
+        self._apps.register(App(**given, redirect_uris=set(redirect_uris)))
 
-    def _add_code(self, **given: Any) -> Reply:
-        self._tokens.add_code(**given)
-        return _DONE
+    def _add_redirect(self, app_id: str, redirect_uri: str) -> None:
+        self._apps.register_redirect(redirect_uri, app_id)
 
-    def _add_refresh_token(self, **given: Any) -> Reply:
-        self._tokens.add_refresh_token(**given)
-        return _DONE
+    def _set_roles(self, ad_account: str, roles: list[str], **given: Any) -> None:
+        self._accounts.set_roles(ad_account, *roles, **given)
 
-    def _nudge(self, list_id: str, **given: Any) -> Reply:
-        self._books.nudge_counters(list_id, **given)
-        return _DONE
 
-    def _delete_list(self, list_id: str) -> Reply:
-        self._books.delete_list(list_id)
-        return _DONE
+def _lines(requests: list[RequestRecord], *, records: bool) -> Reply:
+    lines = "".join(json.dumps(request.shown(records=records)) + "\n" for request in requests)
+    return Reply(200, lines.encode(), content_type="application/x-ndjson")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -45,8 +46,22 @@ def bad_request(message: str) -> Refusal:
     return Refusal(400, 1, message)
 
 
+def unauthenticated() -> Refusal:
+    return Refusal(401, 2, "Authentication failed.")
+
+
 def not_found(what: str) -> Refusal:
     return Refusal(404, 404, f"{what} not found.")
+
+
+def choice(
+    fields: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str | None = None
+) -> str:
+    """One of the values allowed, or the `Refusal`."""
+    value = fields.get(name, default)
+    if value not in allowed:
+        raise bad_request(f"{name} must be one of {', '.join(allowed)}.")
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,11 @@ class Route:
     scope: str | None
     client_credentials: bool = False
     """Whether a token from the client_credentials grant is enough."""
+
+    @property
+    def concerns_audiences(self) -> bool:
+        """Customer lists and audiences ask for more than a look at the account."""
+        return self.path.startswith("/ad_accounts/{ad_account_id}/")
 
 
 _LISTS = "/ad_accounts/{ad_account_id}/customer_lists"
@@ -146,6 +166,8 @@ class Call:
     fields: dict[str, Any] = field(default_factory=dict)
     records: Records | None = None
     problem: Refusal | None = None
+    person: str = ""
+    """Whose token it is, once that was found out."""
 
     @property
     def token(self) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.sandbox.pinterest_api import PinterestApi
+from app.sandbox.pinterest_consent import ConsentPage
 from app.sandbox.pinterest_inspection import Inspection
 from app.sandbox.pinterest_messages import Reply
 
@@ -25,11 +26,12 @@ class SimulatorServer(ThreadingHTTPServer):
         self,
         port: int,
         api: PinterestApi,
+        consent: ConsentPage,
         inspection: Inspection,
         wait: Callable[[float], bool],
     ) -> None:
         super().__init__(("127.0.0.1", port), _Connection, bind_and_activate=False)
-        self.api, self.inspection, self.wait = api, inspection, wait
+        self.api, self.consent, self.inspection, self.wait = api, consent, inspection, wait
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._gone = False
@@ -106,6 +108,9 @@ class _Connection(BaseHTTPRequestHandler):
             return self.server.api.answer(self.command, self.path[3:], authorization, body)
         if self.path.startswith("/_sandbox/"):
             return self.server.inspection.answer(self.command, self.path[9:], body)
+        path, _, query = self.path.partition("?")
+        if path == "/oauth/":
+            return self.server.consent.answer(self.command, query, body)
         return Reply.of(404, {"code": 404, "message": "Route not found."})
 
     def _deliver(self, reply: Reply) -> None:

@@ -24,6 +24,7 @@ from app.sandbox.children import Child, StackError
 from app.sandbox.claim import Claim
 from app.sandbox.embedded_postgres import EmbeddedPostgres
 from app.sandbox.embedded_valkey import EmbeddedValkey
+from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET
 
 HERE = "127.0.0.1"
 MIGRATION = (sys.executable, "-m", "workers.console", "migrate")
@@ -226,6 +227,9 @@ class Stack:
         self._children.append(simulator)
         self.addresses["PINFOLD_PINTEREST_URL"] = f"http://{HERE}:{port}/v5"
         self.addresses["PINFOLD_ALLOW_PLAIN_HTTP"] = "1"
+        self.addresses["PINFOLD_CONSENT_URL"] = f"http://{HERE}:{port}/oauth/"
+        self.addresses["PINFOLD_APP_ID"] = DEFAULT_APP_ID
+        self.addresses["PINFOLD_APP_SECRET"] = DEFAULT_APP_SECRET
 
     def _start_celery(self, flower_port: int | None) -> None:
         clients = self._celery(

@@ -105,6 +105,49 @@ def test_it_refuses_connections_when_stopped_and_remembers_when_started_again() 
             assert len(session.get(url, timeout=5).json()["items"]) == 1
 
 
+def test_the_process_lets_people_log_in_and_counts_like_a_trial_app() -> None:
+    command = [sys.executable, "-m", "app.sandbox.pinterest", "--port", "0", "--trial"]
+    command += ["--app-id", "77", "--app-secret", "s", "--redirect-uri", "http://localhost:9/"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        base_url = process.stdout.readline().split()[-1]
+        asked = {"client_id": "77", "redirect_uri": "http://localhost:9/", "scope": "ads:read"}
+        asked |= {"response_type": "code", "decision": "allow"}
+        page = base_url.removesuffix("/v5") + "/oauth/"
+        back = requests.post(page, data=asked, timeout=5, allow_redirects=False)
+        code = back.headers["Location"].partition("code=")[2]
+        form = {"grant_type": "authorization_code", "code": code}
+        form |= {"redirect_uri": "http://localhost:9/"}
+        reply = requests.post(f"{base_url}/oauth/token", data=form, auth=("77", "s"), timeout=5)
+        bearer = {"Authorization": f"Bearer {reply.json()['access_token']}"}
+        seen = requests.get(f"{base_url}/ad_accounts", headers=bearer, timeout=5)
+        assert seen.json()["items"][0]["permissions"] == ["OWNER"]
+        assert int(seen.headers["x-ratelimit-reset"]) > 60, "the window is a day"
+        assert requests.get(
+            f"{base_url}/ad_accounts/549770000001/customer_lists",
+            headers={"Authorization": "Bearer pina_test"},
+            timeout=5,
+        ).ok, "a token of the start belongs to the app of the start"
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+
+
+def test_books_that_were_saved_keep_what_is_still_under_way(
+    pinterest: Caller, tmp_path: Path
+) -> None:
+    pinterest.behaviour.counter_delay = 30
+    list_id = pinterest.create("a")
+    pinterest.patch(list_id, "ADD", "b")
+    pinterest.books.save(tmp_path / "books.json")
+    pinterest.books.load(tmp_path / "books.json")
+    assert pinterest.lists("GET", f"/{list_id}").json()["num_batches"] == 1
+    pinterest.patch(list_id, "REMOVE", "a")
+    pinterest.clock.now += 60
+    shown = pinterest.lists("GET", f"/{list_id}").json()
+    assert (shown["num_batches"], shown["status"]) == (3, "TOO_SMALL")
+    assert pinterest.books.membership(list_id) == {"b"}
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_says_when_it_is_ready_ends_when_asked_and_keeps_its_books(
     tmp_path: Path, ending: signal.Signals

@@ -60,6 +60,11 @@ def test_a_tour_of_the_audiences_keeps_to_the_document(pinterest: Caller) -> Non
 def test_a_tour_of_accounts_and_tokens_keeps_to_the_document(pinterest: Caller) -> None:
     check(pinterest.call("GET", "/ad_accounts?page_size=250"))
     assert check(pinterest.call("GET", f"/ad_accounts/{ACCOUNT}"))["permissions"] == ["OWNER"]
+    pinterest.simulator.accounts.set_roles(ACCOUNT, "ADMIN", "AUDIENCE_MANAGER", "ANALYST")
+    check(pinterest.call("GET", f"/ad_accounts/{ACCOUNT}"))
+    pinterest.simulator.accounts.set_roles("549770000002", "OWNER")
+    bookmark = check(pinterest.call("GET", "/ad_accounts?page_size=1"))["bookmark"]
+    check(pinterest.call("GET", f"/ad_accounts?page_size=1&bookmark={bookmark}"))
     check(pinterest.call("GET", "/user_account"))
     pinterest.simulator.tokens.add_code("code-1")
     by_code = {"grant_type": "authorization_code", "code": "code-1", "redirect_uri": "https://a.b"}
@@ -67,6 +72,10 @@ def test_a_tour_of_accounts_and_tokens_keeps_to_the_document(pinterest: Caller) 
     by_app = {"grant_type": "client_credentials", "scope": "ads:read"}
     for form in (by_code, by_refresh, by_app):
         check(pinterest.token(form), form)
+    pinterest.behaviour.rotate_refresh = False
+    pinterest.simulator.tokens.add_refresh_token("pinr_2")
+    by_refresh["refresh_token"] = "pinr_2"
+    check(pinterest.token(by_refresh), by_refresh)
 
 
 def test_refusals_keep_to_the_document(pinterest: Caller) -> None:
@@ -78,6 +87,21 @@ def test_refusals_keep_to_the_document(pinterest: Caller) -> None:
         pinterest.call("GET", "/ad_accounts/1"),
         pinterest.token({"grant_type": "refresh_token"}),
     ]
+    for status in (400, 401):
+        pinterest.behaviour.dead_refresh_status = status
+        dead = {"grant_type": "refresh_token", "refresh_token": "pinr_dead"}
+        refusals.append(pinterest.token(dead))
+    accounts = pinterest.simulator.accounts
+    for state in ("disapproved", "under review"):
+        accounts.set_state(ACCOUNT, state)
+        refusals.append(pinterest.lists("GET"))
+    accounts.set_state(ACCOUNT, "active")
+    accounts.set_roles(ACCOUNT, "ANALYST")
+    refusals.append(pinterest.audiences("GET"))
+    accounts.set_roles(ACCOUNT, "OWNER")
+    pinterest.simulator.apps.restrict()
+    refusals.append(pinterest.lists("GET"))
+    pinterest.simulator.apps.restrict(restricted=False)
     for fault in ("rate_limited", "server_error", "unavailable", "teapot", "conflict"):
         pinterest.faults.script(fault)
         refusals.append(pinterest.patch(list_id, "ADD", "c"))
