@@ -13,19 +13,20 @@ import sqlalchemy as sa
 from app.database import transaction
 from app.deployment import Deployment
 from app.due import SWEEP, flush_age
+from app.forecast import LEVELS
 from app.lease import NOW
+from app.sightings import Pace, finding_of, last_seen, read_paces, seen_of
+from app.standing import AUDIENCE_GONE, NO_AUDIENCE, NOT_CREATED, is_too_small, standing
 from app.tables import (
     audience,
     batch,
     connection,
     customer_list,
     held_chunk,
-    observation,
     staged_chunk,
     sweep,
 )
-
-TOO_SMALL = "under 100 matched people: it cannot be targeted, a campaign on it does not serve"
+from app.troubles import Trouble, read_connection_troubles, read_list_troubles
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class ListStatus:
     """Records that count against the cap: sent, or perhaps sent."""
     cap: int
     in_lane: int
+    """Records that wait, with those of an older list whose lane is not empty yet."""
     held_reason: str | None
     held_message: str | None
     not_before: datetime | None
     notes: list[str]
+    trouble: Trouble | None = None
+    """Why it is held or waits after a failure, and the fix."""
 
     @property
     def full(self) -> bool:
@@ -65,6 +69,8 @@ class AudienceStatus:
     held_reason: str | None
     held_message: str | None
     lists: list[ListStatus]
+    trouble: Trouble | None = None
+    """Why its connection is held, or its login not renewed, and the fix."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,9 +90,11 @@ def read_status(deployment: Deployment) -> Status:
         last_check = tx.execute(
             sa.select(sweep.c.finished_at).where(sweep.c.name == SWEEP)
         ).scalar()
-        lists = _lists(tx, s.record_cap)
+        lists = _lists(tx, s.record_cap, read_list_troubles(tx, s.quarantine))
+        troubles = read_connection_troubles(tx)
         audiences = [
-            _audience(row, now, lists.get(row.id, [])) for row in _audiences(tx, deployment)
+            _audience(row, now, lists.get(row.id, []), troubles.get(row.connection_id))
+            for row in _audiences(tx, deployment)
         ]
     return Status(now, last_check, audiences)
 
@@ -122,7 +130,9 @@ def _audiences(tx: sa.Connection, deployment: Deployment) -> list[sa.Row[Any]]:
     return list(tx.execute(query))
 
 
-def _audience(row: sa.Row[Any], now: datetime, lists: list[ListStatus]) -> AudienceStatus:
+def _audience(
+    row: sa.Row[Any], now: datetime, lists: list[ListStatus], trouble: Trouble | None
+) -> AudienceStatus:
     next_upload, at = _next_upload(row, now, any(item.in_lane for item in lists))
     return AudienceStatus(
         audience_id=row.id,
@@ -138,6 +148,7 @@ def _audience(row: sa.Row[Any], now: datetime, lists: list[ListStatus]) -> Audie
         held_reason=row.held_reason,
         held_message=row.held_message,
         lists=lists,
+        trouble=trouble,
     )
 
 
@@ -167,40 +178,55 @@ def short(span: timedelta) -> str:
     return f"{minutes} min" if minutes else f"{total} s"
 
 
-def _lists(tx: sa.Connection, cap: int) -> dict[int, list[ListStatus]]:
+def _lists(
+    tx: sa.Connection, cap: int, troubles: dict[int, Trouble]
+) -> dict[int, list[ListStatus]]:
+    older = ~customer_list.c.current
     lane = (
-        sa.select(batch.c.customer_list_id, sa.func.sum(batch.c.record_count).label("n"))
+        sa.select(
+            customer_list.c.audience_id,
+            customer_list.c.list_type,
+            sa.func.sum(batch.c.record_count).label("n"),
+            sa.func.sum(batch.c.record_count).filter(older).label("older"),
+            sa.func.max(customer_list.c.held_reason).filter(older).label("older_held"),
+        )
+        .join(batch, batch.c.customer_list_id == customer_list.c.id)
         .where(batch.c.state == "waiting")
-        .group_by(batch.c.customer_list_id)
+        .group_by(customer_list.c.audience_id, customer_list.c.list_type)
         .subquery()
-    )
-    newest = (
-        sa.select(observation.c.list_status)
-        .where(observation.c.customer_list_id == customer_list.c.id)
-        .order_by(observation.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
     )
     query = (
         sa.select(
             customer_list,
             sa.func.coalesce(connection.c.record_cap, cap).label("cap"),
             sa.func.coalesce(lane.c.n, 0).label("in_lane"),
-            newest.label("list_status"),
+            lane.c.older,
+            lane.c.older_held,
+            audience.c.name.label("audience_name"),
+            *last_seen(),
         )
         .join(audience, audience.c.id == customer_list.c.audience_id)
         .join(connection, connection.c.id == audience.c.connection_id)
-        .outerjoin(lane, lane.c.customer_list_id == customer_list.c.id)
+        .outerjoin(
+            lane,
+            sa.and_(
+                lane.c.audience_id == customer_list.c.audience_id,
+                lane.c.list_type == customer_list.c.list_type,
+            ),
+        )
         .where(customer_list.c.current)
         .order_by(customer_list.c.list_type)
     )
     found: dict[int, list[ListStatus]] = {}
-    for row in tx.execute(query):
-        found.setdefault(row.audience_id, []).append(_list(row))
+    rows = tx.execute(query).all()
+    paces = read_paces(tx, [row.id for row in rows if row.charged * 100 >= row.cap * LEVELS[-1]])
+    for row in rows:
+        item = _list(row, troubles.get(row.id), paces.get(row.id))
+        found.setdefault(row.audience_id, []).append(item)
     return found
 
 
-def _list(row: sa.Row[Any]) -> ListStatus:
+def _list(row: sa.Row[Any], trouble: Trouble | None, pace: Pace | None) -> ListStatus:
     return ListStatus(
         list_type=row.list_type,
         name=row.name,
@@ -213,18 +239,29 @@ def _list(row: sa.Row[Any]) -> ListStatus:
         held_reason=row.held_reason,
         held_message=row.held_message,
         not_before=row.not_before,
-        notes=_notes(row),
+        notes=_notes(row, pace),
+        trouble=trouble,
     )
 
 
-def _notes(row: sa.Row[Any]) -> list[str]:
+def _notes(row: sa.Row[Any], pace: Pace | None) -> list[str]:
+    """What people should know of a list, apart from why it waits."""
     notes = []
     if row.charged >= row.cap:
         notes.append(f"full: {row.cap:,} records were sent, nothing more is sent to it")
+    elif pace and (warning := pace.forecast(row.charged, row.cap).warning(row.audience_name)):
+        notes.append(warning)
     if row.pinterest_list_id is None:
-        notes.append("not yet created at Pinterest")
+        notes.append(NOT_CREATED)
     elif row.pinterest_audience_id is None:
-        notes.append("the list stands, Pinterest has no audience of it yet")
-    if row.list_status == "TOO_SMALL":
-        notes.append(TOO_SMALL)
+        notes.append(NO_AUDIENCE)
+    seen = seen_of(row)
+    if is_too_small(seen) or seen.audience_status == AUDIENCE_GONE:
+        notes.append(standing(seen, row.audience_name))
+    finding = finding_of(row)
+    if finding and (finding.alarming or (row.doubted and finding.unknown)):
+        notes.append(finding.sentence)
+    if row.older:
+        held = f"; that one is held: {row.older_held}" if row.older_held else ""
+        notes.append(f"{row.older:,} records wait for the older list and go first{held}")
     return notes

@@ -12,7 +12,10 @@ from app import doctor as checks
 from app.books import read_books, rejected_by_reason
 from app.cli.outside import Outside
 from app.cli.terminal import say, show, table
+from app.pinterest.entries import Who
+from app.pinterest.error_book import fix_of
 from app.status import AudienceStatus, ListStatus, Status, read_status, short
+from app.troubles import Trouble
 
 BOOK_COLUMNS = (
     "received",
@@ -70,9 +73,9 @@ def show_status(now: Status) -> None:
         for number, cell in enumerate(cells or [("none", "")]):
             drawn.add_row(*(head if number == 0 else ("",) * len(head)), *cell)
     show(drawn)
-    for item in now.audiences:
-        for line in troubles(item):
-            say(line, "yellow")
+    # a connection's trouble is told once, not for each of its audiences
+    for told in dict.fromkeys(line for item in now.audiences for line in troubles(item)):
+        say(told, "yellow")
     checked = _ago(now.at, now.last_check_at)
     say(f"beat looked {checked}" if now.last_check_at else "beat has never looked: is it running?")
 
@@ -82,20 +85,26 @@ def _sent(row: ListStatus) -> str:
 
 
 def troubles(item: AudienceStatus) -> list[str]:
-    """Everything about an audience that people should know, a line each."""
-    lines = []
-    if item.held_reason:
-        lines.append(
-            f"{item.name}: connection {item.connection} is held: {item.held_reason} "
-            f"({item.held_message})"
-        )
+    """Everything about an audience that people should know, with what to do about it."""
+    told = []
+    if item.trouble:
+        told.append(_told(f"connection {item.connection}", item.trouble))
     if item.set_aside:
-        lines.append(f"{item.name}: {item.set_aside:,} messages are set aside: pinfold retry")
+        fix = fix_of("set aside", item.connection, item.name)
+        told.append(f"{item.name}: {item.set_aside:,} messages are set aside\n  -> you: {fix}")
     for row in item.lists:
-        if row.held_reason:
-            lines.append(f"{row.name}: held: {row.held_reason} ({row.held_message}): pinfold retry")
-        lines += [f"{row.name}: {note}" for note in row.notes]
-    return lines
+        if row.trouble:
+            told.append(_told(row.name, row.trouble))
+        told += [f"{row.name}: {note}" for note in row.notes]
+    return told
+
+
+def _told(name: str, trouble: Trouble) -> str:
+    """What is the matter, why, who must act and how: three lines."""
+    seen = "; ".join(part for part in (trouble.message, trouble.answer) if part)
+    head = f"{name} {'is held' if trouble.held else 'waits'}: {trouble.reason}"
+    who = "" if trouble.who == Who.NOBODY else f"{trouble.who}: "
+    return f"{head}{f' ({seen})' if seen else ''}\n  {trouble.cause}\n  -> {who}{trouble.fix}"
 
 
 def _ago(now: datetime, then: datetime | None) -> str:

@@ -1,9 +1,8 @@
 """What an answer of Pinterest means: was it processed, and what happens next. Pure.
 
-Classified by HTTP status first, then by Pinterest's own code, which means different things under
-different statuses (API facts, section 7; design section 5). "Certainly not processed" needs proof:
-the request never left, or Pinterest said no in its own words. Everything else is unknown, and an
-unknown charge is never given back.
+What happens next stands in the error book (design section 5). "Certainly not processed" needs
+proof: the request never left, or Pinterest said no in its own words. Everything else is unknown,
+and an unknown charge is never given back.
 """
 
 from __future__ import annotations
@@ -14,6 +13,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from app.pinterest.entries import Action, Entry
+from app.pinterest.error_book import entry, explain
+from app.pinterest.pacing import Allowance
+
+__all__ = [
+    "LONGEST_MESSAGE",
+    "LONGEST_WAIT",
+    "Action",
+    "Answer",
+    "Settlement",
+    "Verdict",
+    "judge",
+    "redact",
+]
+
 
 class Settlement(StrEnum):
     """What becomes of an attempt's charge."""
@@ -21,18 +35,6 @@ class Settlement(StrEnum):
     SENT = "sent"
     REFUSED = "refused"
     UNKNOWN = "unknown"
-
-
-class Action(StrEnum):
-    """What happens to the batch, the list or the connection."""
-
-    GO_ON = "go on"
-    WAIT = "wait"
-    WAIT_CONNECTION = "wait with the connection"
-    HALVE = "halve"
-    NARROW = "narrow down"
-    HOLD_LIST = "hold the list"
-    HOLD_CONNECTION = "hold the connection"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Answer:
     request_id: str | None = None
     retry_after: float | None = None
     """Seconds, when Pinterest named any."""
+    allowance: Allowance | None = None
+    """What the rate headers said."""
     left: bool = True
     """False when the request certainly never left this host."""
     fault: str | None = None
@@ -76,74 +80,37 @@ class Verdict:
     settlement: Settlement
     action: Action
     reason: str
-    """A short name of the cause, stable, for status and books."""
+    """A short name of the cause, stable: its slug in the error book."""
     message: str = ""
     wait: float | None = None
     """Seconds to wait when Pinterest named them; else the caller backs off."""
 
 
-DISGUISED = re.compile(r"retry after \d+|something went wrong", re.IGNORECASE)
-TOO_MANY = re.compile(r"too many (records|users)|maximum (number of )?records", re.IGNORECASE)
 LONGEST_WAIT = 3_600.0
 
 
 def judge(answer: Answer) -> Verdict:
-    """The verdict on one answer (design section 5)."""
+    """The verdict on one answer, its action and its reason as the error book says."""
     if answer.status is None:
-        settlement = Settlement.UNKNOWN if answer.left else Settlement.REFUSED
-        return Verdict(settlement, Action.WAIT, "unreachable", answer.message)
+        if answer.left:
+            return _verdict(answer, Settlement.UNKNOWN, entry("timed out"))
+        return _verdict(answer, Settlement.REFUSED, entry("unreachable"))
     if answer.ok:
         return Verdict(Settlement.SENT, Action.GO_ON, "accepted")
-    if answer.status >= 500:
-        return _verdict(answer, Settlement.UNKNOWN, Action.WAIT, "server error")
+    known = explain(answer.status, answer.code, str(answer.body.get("message", "")))
     # Only Pinterest's own refusal proves that nothing was processed: a proxy's page does not.
-    refused = answer.status >= 400 and answer.own_words
-    settlement = Settlement.REFUSED if refused else Settlement.UNKNOWN
-    action, reason = _client_error(answer)
-    if settlement is Settlement.UNKNOWN and action in (Action.HALVE, Action.NARROW):
-        action, reason = Action.HOLD_LIST, "unknown answer"
-    return _verdict(answer, settlement, action, reason)
+    if 400 <= answer.status < 500 and answer.own_words:
+        return _verdict(answer, Settlement.REFUSED, known)
+    if known.action in (Action.HALVE, Action.NARROW):
+        known = entry("unknown answer")
+    return _verdict(answer, Settlement.UNKNOWN, known)
 
 
-def _client_error(answer: Answer) -> tuple[Action, str]:
-    """The action and the reason for a status from 300 to 499."""
-    match answer.status:
-        case 429:
-            return Action.WAIT_CONNECTION, "rate limited"
-        case 401 if answer.code == 3:
-            return Action.HOLD_CONNECTION, "scope missing"
-        case 401 if answer.code == 29:
-            return Action.HOLD_CONNECTION, "not permitted"
-        case 401:
-            return Action.HOLD_CONNECTION, "log in again"
-        case 403:
-            return Action.HOLD_CONNECTION, "not permitted"
-        case 404:
-            return Action.HOLD_LIST, "gone at Pinterest"
-        case 409:
-            return Action.WAIT, "conflict"
-        case 413:
-            return Action.HALVE, "too large"
-        case 400:
-            return _bad_request(answer)
-        case _:
-            return Action.HOLD_LIST, "unknown answer"
-
-
-def _bad_request(answer: Answer) -> tuple[Action, str]:
-    message = str(answer.body.get("message", ""))
-    if answer.code == 12 or DISGUISED.search(message):
-        return Action.WAIT, "transient refusal"
-    if TOO_MANY.search(message):
-        return Action.HALVE, "too large"
-    return Action.NARROW, "refused"
-
-
-def _verdict(answer: Answer, settlement: Settlement, action: Action, reason: str) -> Verdict:
+def _verdict(answer: Answer, settlement: Settlement, known: Entry) -> Verdict:
     wait = answer.retry_after
     if wait is not None:
         wait = min(max(wait, 1.0), LONGEST_WAIT)
-    return Verdict(settlement, action, reason, answer.message, wait)
+    return Verdict(settlement, known.action, known.slug, answer.message, wait)
 
 
 _SECRETS = re.compile(
