@@ -11,11 +11,21 @@ from sqlalchemy.exc import IntegrityError
 from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
+from app.lease import NOW
 from app.lists import ensure_lists, forget_pauses
-from app.logins import Tokens, read_login, store_login
-from app.pinterest.client import Patience, PinterestClient
+from app.logins import Tokens, in_words, read_login, store_login
+from app.pinterest.client import PinterestClient
+from app.pinterest.wire import Patience
 from app.settings import check_chain
-from app.tables import audience, connection, customer_list
+from app.tables import (
+    audience,
+    batch,
+    connection,
+    customer_list,
+    held_chunk,
+    login,
+    staged_chunk,
+)
 
 SWITCHES = ("forward_email", "forward_device_id", "forward_other_digests", "create_on_activation")
 NUMBERS = (
@@ -39,9 +49,9 @@ def read_token(text: str) -> str:
 
 
 def add_connection(
-    deployment: Deployment, name: str, ad_account_id: str, token: str, **settings: Any
+    deployment: Deployment, name: str, ad_account_id: str, tokens: Tokens | str, **settings: Any
 ) -> int:
-    """Store a new connection with its token sealed; returns its id.
+    """Store a new connection with its tokens sealed; returns its id.
 
     Raises Refused when the name is taken, ConfigError for an account id that cannot be one.
     """
@@ -59,11 +69,12 @@ def add_connection(
                 .values(name=name, ad_account_id=ad_account_id, **settings)
                 .returning(connection.c.id)
             ).scalar_one()
-            store_login(tx, deployment.keyring, connection_id, Tokens(token))
+            tokens = Tokens(tokens) if isinstance(tokens, str) else tokens
+            store_login(tx, deployment.keyring, connection_id, tokens)
     except IntegrityError:
         raise Refused(
             f"connection {name} exists; `pinfold connection settings {name}` changes it, "
-            f"`pinfold connection token {name}` gives it a new token"
+            f"`pinfold connection replace-login {name}` logs in anew"
         ) from None
     return connection_id
 
@@ -124,9 +135,9 @@ def _check(deployment: Deployment, settings: dict[str, Any]) -> None:
 def find_connection(deployment: Deployment, name: str | None) -> sa.Row[Any]:
     """A connection by name; the only one when no name is given. Raises NotFound."""
     with transaction(deployment.engine) as tx:
-        rows = tx.execute(sa.select(connection).order_by(connection.c.name)).all()
+        rows = tx.execute(_standing()).all()
     if not rows:
-        raise NotFound("there is no connection yet: `pinfold connection add NAME --help`")
+        raise NotFound("there is no connection yet: `pinfold connect NAME`")
     named = [row for row in rows if name is None or row.name == name]
     if len(named) == 1:
         return named[0]
@@ -138,7 +149,72 @@ def find_connection(deployment: Deployment, name: str | None) -> sa.Row[Any]:
 
 def list_connections(deployment: Deployment) -> list[sa.Row[Any]]:
     with transaction(deployment.engine) as tx:
-        return list(tx.execute(sa.select(connection).order_by(connection.c.name)))
+        return list(tx.execute(_standing()))
+
+
+def _standing() -> sa.Select[Any]:
+    return (
+        sa.select(connection).where(connection.c.removed_at.is_(None)).order_by(connection.c.name)
+    )
+
+
+def describe(deployment: Deployment, row: sa.Row[Any]) -> dict[str, Any]:
+    """What is to be told of a connection and its login; no token is in it."""
+    with transaction(deployment.engine) as tx:
+        tokens = read_login(tx, deployment.keyring, row.id)
+        now = tx.execute(sa.select(NOW)).scalar_one()
+    return {
+        "name": row.name,
+        "ad_account_id": row.ad_account_id,
+        "login": in_words(tokens, now),
+        "login_obtained_at": tokens.obtained_at,
+        "access_token_until": tokens.access_expires_at,
+        "refresh_token_until": tokens.refresh_expires_at if tokens.refresh else None,
+        "scopes": tokens.scopes,
+        "renewal_problem": tokens.problem,
+        "held_reason": row.held_reason,
+        "held_message": row.held_message,
+        **{name: getattr(row, name) for name in SWITCHES},
+    }
+
+
+def remove_connection(deployment: Deployment, name: str) -> None:
+    """Forget a connection's login; its books stay, and nothing is deleted at Pinterest.
+
+    Raises Refused while an audience of it is not deactivated, or has something to be booked.
+    """
+    row = find_connection(deployment, name)
+    with transaction(deployment.engine) as tx:
+        lock = sa.select(connection.c.id).where(connection.c.id == row.id).with_for_update()
+        tx.execute(lock)
+        mine = sa.select(audience.c.id).where(audience.c.connection_id == row.id)
+        open_names = tx.execute(
+            sa.select(audience.c.name)
+            .where(audience.c.connection_id == row.id, audience.c.state != "deactivated")
+            .order_by(audience.c.name)
+        ).scalars()
+        if names := list(open_names):
+            raise Refused(
+                f"connection {name} still forwards {', '.join(names)}: "
+                "pinfold audience deactivate NAME, for each"
+            )
+        lists = sa.select(customer_list.c.id).where(customer_list.c.audience_id.in_(mine))
+        unsettled = sa.or_(
+            sa.exists().where(staged_chunk.c.audience_id.in_(mine)),
+            sa.exists().where(held_chunk.c.audience_id.in_(mine)),
+            sa.exists().where(batch.c.customer_list_id.in_(lists), batch.c.state == "waiting"),
+        )
+        if tx.execute(sa.select(unsettled)).scalar():
+            raise Refused(
+                f"connection {name} has something to be booked yet: workers do so within a "
+                "minute (pinfold books shows it), then remove it again"
+            )
+        tx.execute(sa.delete(login).where(login.c.id == row.id))
+        tx.execute(
+            sa.update(connection)
+            .where(connection.c.id == row.id)
+            .values(removed_at=sa.func.clock_timestamp())
+        )
 
 
 def hold_connection(tx: sa.Connection, connection_id: int, reason: str, message: str) -> None:
@@ -161,5 +237,7 @@ def resume_connection(tx: sa.Connection, connection_id: int) -> None:
 def open_client(deployment: Deployment, tx: sa.Connection, row: sa.Row[Any]) -> PinterestClient:
     """A client that speaks for a connection. Raises ConfigError when its token cannot be opened."""
     s = deployment.settings
-    token = read_login(tx, deployment.keyring, row.id).access
-    return PinterestClient(s.pinterest_url, row.ad_account_id, token, Patience.of(s))
+    tokens = read_login(tx, deployment.keyring, row.id)
+    return PinterestClient(
+        s.pinterest_url, row.ad_account_id, tokens.access, Patience.of(s), tokens.version
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -15,6 +15,9 @@ from app.deployment import Deployment
 from app.due import SWEEP
 from app.errors import PinfoldError
 from app.lease import NOW
+from app.logins import in_words, read_login, warning_days
+from app.pinterest.error_book import fix_of
+from app.pinterest.outcomes import judge
 from app.settings import Settings, load_settings
 from app.status import short
 from app.tables import sweep
@@ -22,6 +25,7 @@ from app.tables import sweep
 PING_TIMEOUT_S = 2.0
 CHECKS_LATE = 8
 """Due checks that may be missed before beat counts as gone."""
+CLOCKS_APART = timedelta(minutes=5)
 UNSAFE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
@@ -78,7 +82,19 @@ def _examine_database(deployment: Deployment) -> Iterator[Finding]:
         yield Finding("keys", "ok", f"key {deployment.keyring.key_ids[0]} seals")
     except PinfoldError as problem:
         yield Finding("keys", "wrong", str(problem), "set PINFOLD_KEYS or PINFOLD_KEYS_FILE")
+    yield _examine_clock(deployment)
     yield _examine_beat(deployment)
+
+
+def _examine_clock(deployment: Deployment) -> Finding:
+    """All waiting is by the database's clock; this machine's counts in logs and certificates."""
+    with transaction(deployment.engine) as tx:
+        theirs: datetime = tx.execute(sa.select(NOW)).scalar_one()
+    apart = abs(datetime.now(UTC) - theirs)
+    if apart > CLOCKS_APART:
+        found = f"this machine and the database differ by {short(apart)}"
+        return Finding("clock", "warning", found, "let both be set by NTP")
+    return Finding("clock", "ok", "this machine and the database agree")
 
 
 def _examine_beat(deployment: Deployment) -> Finding:
@@ -99,8 +115,7 @@ def _examine_connections(deployment: Deployment) -> Iterator[Finding]:
         deployment.require_schema()
         rows = list_connections(deployment)
         if not rows:
-            fix = "pinfold connection add NAME --ad-account ID --token-file FILE"
-            yield Finding("connections", "warning", "there is none yet", fix)
+            yield Finding("connections", "warning", "there is none yet", "pinfold connect NAME")
         for row in rows:
             yield _examine_connection(deployment, row)
     except PinfoldError:
@@ -108,21 +123,32 @@ def _examine_connections(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _examine_connection(deployment: Deployment, row: sa.Row[Any]) -> Finding:
+    """The login: what Pinterest says to it, and how long it lives."""
     what = f"login {row.name}"
     with transaction(deployment.engine) as tx:
         client = open_client(deployment, tx, row)
+        tokens = read_login(tx, deployment.keyring, row.id)
+        now: datetime = tx.execute(sa.select(NOW)).scalar_one()
+    if row.held_reason:
+        client.close()
+        found = f"held: {row.held_reason} ({row.held_message})"
+        return Finding(what, "wrong", found, fix_of(row.held_reason, connection=row.name))
     answer = client.get_account()
     client.close()
-    if row.held_reason:
-        fix = f"pinfold connection token {row.name} --token-file FILE, then pinfold retry"
-        return Finding(what, "wrong", f"held: {row.held_reason} ({row.held_message})", fix)
-    if answer.ok:
-        return Finding(what, "ok", "Pinterest accepts the token")
     if answer.status is None:
         fix = "check the network to Pinterest; everything waits, nothing is lost"
         return Finding(what, "warning", f"Pinterest cannot be reached: {answer.message}", fix)
-    fix = f"pinfold connection token {row.name} --token-file FILE"
-    return Finding(what, "wrong", f"Pinterest answers {answer.status}: {answer.message}", fix)
+    if not answer.ok:
+        found = f"Pinterest answers {answer.status}: {answer.message}"
+        return Finding(what, "wrong", found, fix_of(judge(answer).reason, connection=row.name))
+    again = f"pinfold connection replace-login {row.name}"
+    if tokens.problem:
+        found = f"Pinterest does not renew it: {tokens.problem}; {in_words(tokens, now)}"
+        fix = f"check PINFOLD_APP_ID and PINFOLD_APP_SECRET of the workers, else {again}"
+        return Finding(what, "warning", found, fix)
+    if warning_days(tokens, now) is not None:
+        return Finding(what, "warning", in_words(tokens, now), again)
+    return Finding(what, "ok", f"Pinterest accepts it; {in_words(tokens, now)}")
 
 
 def _examine_broker(

@@ -10,11 +10,10 @@ from app.connections import open_client, resume_connection
 from app.database import transaction
 from app.deployment import Deployment
 from app.lease import NOW, has_passed, seconds
-from app.lists import RESUMED
+from app.lists import GONE, RESUMED
+from app.pinterest.oauth import may_change_audiences, roles_of
 from app.pinterest.outcomes import Answer
 from app.tables import audience, connection, customer_list
-
-GONE = "gone at Pinterest"
 
 
 def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, int]:
@@ -100,12 +99,16 @@ def _look_at_connection(deployment: Deployment, row: sa.Row[Any]) -> bool:
         client = open_client(deployment, tx, row)
     answer = client.get_account()
     client.close()
+    lost = answer.ok and not may_change_audiences(roles_of(answer.body))
     with transaction(deployment.engine) as tx:
-        if answer.ok:
+        if answer.ok and not lost:
             resume_connection(tx, row.id)
-        else:
-            _look_again_later(deployment, tx, connection, row.id)
-    return answer.ok
+            return True
+        _look_again_later(deployment, tx, connection, row.id)
+        if lost:  # the account may be seen, which does not help
+            which = connection.c.id == row.id
+            tx.execute(sa.update(connection).where(which).values(held_reason="role lost"))
+    return False
 
 
 def _look_at_list(deployment: Deployment, row: sa.Row[Any]) -> bool:

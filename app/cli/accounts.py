@@ -1,4 +1,4 @@
-"""``pinfold connection``: authorised Pinterest ad accounts and their settings."""
+"""``pinfold connection``: authorised Pinterest ad accounts, their logins and their settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from app import connections
+from app.cli import logins
 from app.cli.outside import Outside
 from app.cli.terminal import say, show, table
 from app.errors import ConfigError
@@ -34,7 +35,9 @@ def add(
     forward_email: Switch = None,
     forward_device_id: Switch = None,
 ) -> None:
-    """Add a Pinterest ad account by its access token.
+    """Add a Pinterest ad account by an access token from elsewhere; it is not renewed.
+
+    The usual way is `pinfold connect`, whose login stays alive.
 
     Example: pinfold connection add main --ad-account 549770573673 --token-file token.txt
     """
@@ -91,29 +94,65 @@ def settings(
         say(f"{field:24} {'(default)' if value is None else value}")
 
 
+commands.command("replace-login")(logins.replace_login)
+
+
+@commands.command("show")
+def show_(
+    ctx: typer.Context, name: Name, as_json: Annotated[bool, typer.Option("--json")] = False
+) -> None:
+    """Show a connection: its ad account, how long its login lives, and why it is held.
+
+    Example: pinfold connection show main
+    """
+    outside: Outside = ctx.obj
+    row = connections.find_connection(outside.deployment, name)
+    told = connections.describe(outside.deployment, row)
+    if as_json:
+        typer.echo(orjson.dumps(told).decode())
+        return
+    for field, value in told.items():
+        say(f"{field.replace('_', ' '):22} {'-' if value is None else value}")
+
+
+@commands.command("remove")
+def remove(ctx: typer.Context, name: Name) -> None:
+    """Forget a connection and its login. Nothing is deleted at Pinterest, and its books stay.
+
+    Its audiences have to be deactivated first.
+
+    Example: pinfold connection remove old
+    """
+    outside: Outside = ctx.obj
+    connections.remove_connection(outside.deployment, name)
+    say(f"connection {name} is removed, its tokens are deleted; at Pinterest nothing changed")
+    say("to take the app's access away there too: Pinterest settings, Security, Connected apps")
+
+
 @commands.command("list")
 def list_(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """List the connections, and why one is held.
+    """List the connections, how long their logins live, and why one is held.
 
     Example: pinfold connection list --json
     """
     outside: Outside = ctx.obj
     rows = connections.list_connections(outside.deployment)
+    told = [connections.describe(outside.deployment, row) for row in rows]
     if as_json:
-        fields = ("name", "ad_account_id", "held_reason", "held_message", *connections.SWITCHES)
-        typer.echo(orjson.dumps([{f: getattr(r, f) for f in fields} for r in rows]).decode())
+        typer.echo(orjson.dumps(told).decode())
         return
     if not rows:
-        say("no connection yet: pinfold connection add NAME --ad-account ID --token-file FILE")
+        say("no connection yet: pinfold connect NAME")
         return
-    drawn = table("", ("connection", "ad account", "emails", "device ids", "held"))
-    for row in rows:
+    drawn = table("", ("connection", "ad account", "emails", "device ids", "login", "held"))
+    for row, each in zip(rows, told, strict=True):
         held = f"{row.held_reason}: {row.held_message}" if row.held_reason else ""
         drawn.add_row(
             row.name,
             row.ad_account_id,
             "on" if row.forward_email else "off",
             "on" if row.forward_device_id else "off",
+            each["login"],
             held,
         )
     show(drawn)

@@ -1,88 +1,51 @@
-"""The Pinterest Ads API v5, as far as Pinfold speaks it (API facts, sections 1 to 3).
-
-One call is at most one HTTP request: no retries, no redirects, no proxies or .netrc from the
-environment (reliability, H1 to H7). A call never raises for what happens on the wire: it returns
-an Answer, and ``outcomes.judge`` says what it means. The body is read with a size limit and under
-the total deadline, after the status: a 200 whose body breaks off is still a 200.
-
-A server that drips its headers byte by byte can outlast the deadline; the dead-man timer of the
-worker ends that (``app.deadman``).
-"""
+"""The Pinterest Ads API v5, as far as Pinfold speaks it (API facts, sections 1 to 3)."""
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 
 from app.pinterest.outcomes import Answer
-from app.settings import Settings
-
-LARGEST_REPLY = 1 << 20
-PAGE_SIZE = 250
-_HANDSHAKE_FAILED = re.compile(
-    "CERTIFICATE_VERIFY_FAILED|HANDSHAKE_FAILURE|WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL"
-)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long one call may take, in seconds."""
-
-    connect: float
-    read: float
-    in_all: float
-
-    @classmethod
-    def of(cls, s: Settings) -> Patience:
-        return cls(s.connect_timeout, s.read_timeout, s.call_deadline)
+from app.pinterest.wire import Patience, Wire
 
 
 class PinterestClient:
     """Calls for one ad account with one bearer token. Not shared between threads."""
 
-    def __init__(self, base_url: str, ad_account_id: str, token: str, patience: Patience) -> None:
-        self._account = f"{base_url.rstrip('/')}/ad_accounts/{ad_account_id}"
-        self._patience = patience
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers.update(
-            {
-                "Authorization": f"Bearer {token}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "User-Agent": "pinfold",
-            }
-        )
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=0, pool_connections=1))
+    def __init__(
+        self,
+        base_url: str,
+        ad_account_id: str,
+        token: str,
+        patience: Patience,
+        login_version: int = 0,
+    ) -> None:
+        self.login_version = login_version
+        """Which version of the connection's login the token is."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        account = f"{base_url.rstrip('/')}/ad_accounts/{ad_account_id}"
+        self.wire = Wire(account, patience, headers)
 
     def close(self) -> None:
-        self._session.close()
+        self.wire.close()
 
     def create_list(self, name: str, list_type: str, records: bytes) -> Answer:
         head = orjson.dumps({"name": name, "list_type": list_type})
-        return self._call("POST", "/customer_lists", body=_with_records(head, records))
+        return self.wire.call("POST", "/customer_lists", body=_with_records(head, records))
 
     def change_list(self, list_id: str, operation: str, records: bytes) -> Answer:
         """``operation`` is ADD or REMOVE; ``records`` are digests in hex between commas."""
         head = orjson.dumps({"operation_type": operation})
-        return self._call("PATCH", f"/customer_lists/{list_id}", body=_with_records(head, records))
+        body = _with_records(head, records)
+        return self.wire.call("PATCH", f"/customer_lists/{list_id}", body=body)
 
     def get_list(self, list_id: str) -> Answer:
-        return self._call("GET", f"/customer_lists/{list_id}")
+        return self.wire.call("GET", f"/customer_lists/{list_id}")
 
     def list_pages(self) -> Iterator[Answer]:
         """The account's customer lists, newest first, a page at a time until one fails."""
-        return self._pages("/customer_lists")
+        return self.wire.pages("/customer_lists", order="DESCENDING")
 
     def create_audience(self, name: str, list_id: str) -> Answer:
         body = {
@@ -90,115 +53,20 @@ class PinterestClient:
             "audience_type": "CUSTOMER_LIST",
             "rule": {"customer_list_id": list_id},
         }
-        return self._call("POST", "/audiences", body=orjson.dumps(body))
+        return self.wire.call("POST", "/audiences", body=orjson.dumps(body))
 
     def get_audience(self, audience_id: str) -> Answer:
-        return self._call("GET", f"/audiences/{audience_id}")
+        return self.wire.call("GET", f"/audiences/{audience_id}")
 
     def audience_pages(self) -> Iterator[Answer]:
         """The account's audiences, newest first, a page at a time until one fails."""
-        return self._pages("/audiences")
+        return self.wire.pages("/audiences", order="DESCENDING")
 
     def get_account(self) -> Answer:
         """The ad account itself: a call that shows whether the login works."""
-        return self._call("GET", "")
-
-    def _pages(self, path: str) -> Iterator[Answer]:
-        bookmark: str | None = None
-        while True:
-            query = {"page_size": str(PAGE_SIZE), "order": "DESCENDING"}
-            if bookmark:
-                query["bookmark"] = bookmark
-            answer = self._call("GET", path, query=query)
-            yield answer
-            bookmark = answer.body.get("bookmark")
-            if not answer.ok or not bookmark:
-                return
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> Answer:
-        deadline = time.monotonic() + self._patience.in_all
-        try:
-            response = self._session.request(
-                method,
-                self._account + path,
-                data=body,
-                params=query,
-                timeout=(self._patience.connect, self._patience.read),
-                allow_redirects=False,
-                stream=True,
-            )
-        except requests.RequestException as problem:
-            return Answer(None, left=not _never_left(problem), fault=_name(problem))
-        with response:
-            return Answer(
-                response.status_code,
-                body=_read_object(response, deadline),
-                request_id=response.headers.get("x-pinterest-rid"),
-                retry_after=_wait_named(response, time.time()),
-            )
+        return self.wire.call("GET", "")
 
 
 def _with_records(head: bytes, records: bytes) -> bytes:
     """JSON with the records appended as they are: hex and commas need no escaping."""
     return head[:-1] + b',"records":"' + records + b'"}'
-
-
-def _read_object(response: requests.Response, deadline: float) -> dict[str, Any]:
-    """The reply's JSON object; empty when it is broken, too large, too late or no object."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while part := response.raw.read1(1 << 14, decode_content=True):  # what is there by now
-            parts.append(part)
-            size += len(part)
-            if size > LARGEST_REPLY or time.monotonic() > deadline:
-                return {}
-        reply = orjson.loads(b"".join(parts))
-    except (requests.RequestException, urllib3.exceptions.HTTPError, orjson.JSONDecodeError):
-        return {}
-    return reply if isinstance(reply, dict) else {}
-
-
-def _never_left(problem: requests.RequestException) -> bool:
-    """True for failures that come before the first byte is sent (reliability, H5)."""
-    if isinstance(problem, requests.ConnectTimeout):
-        return True
-    if isinstance(problem, requests.exceptions.SSLError):
-        return bool(_HANDSHAKE_FAILED.search(str(problem)))  # others may come in mid-request
-    reason = getattr(problem.args[0] if problem.args else None, "reason", None)
-    return isinstance(
-        reason,
-        urllib3.exceptions.NewConnectionError
-        | urllib3.exceptions.ConnectTimeoutError
-        | urllib3.exceptions.NameResolutionError,
-    )
-
-
-def _name(problem: requests.RequestException) -> str:
-    """The failure's kind in words; the driver's own text may repeat the address called."""
-    if isinstance(problem, requests.Timeout):
-        return "timed out"
-    return f"connection failed ({type(problem).__name__})"
-
-
-def _wait_named(response: requests.Response, now: float) -> float | None:
-    """The seconds to wait by Retry-After or, at 429, the limit's reset; None when not readable."""
-    names = (
-        ("Retry-After", "x-ratelimit-reset") if response.status_code == 429 else ("Retry-After",)
-    )
-    for name in names:
-        value = response.headers.get(name, "").strip()
-        if value.isascii() and value.replace(".", "", 1).isdigit():
-            return float(value[:18])
-        try:
-            return parsedate_to_datetime(value).timestamp() - now
-        except (TypeError, ValueError, OverflowError):
-            continue
-    return None
