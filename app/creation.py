@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha1
 from typing import Any
@@ -24,9 +24,10 @@ from app.backoff import pause
 from app.database import transaction
 from app.lease import NOW, seconds
 from app.pinterest.outcomes import Action, Answer, Settlement, judge
+from app.pinterest.replies import audience_values
 from app.settings import CAP
 from app.settling import hold, stop
-from app.tables import attempt, customer_list
+from app.tables import attempt, customer_list, observation
 from app.turn import Sent, Turn, View, is_unknown
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -113,7 +114,7 @@ def make_audience(turn: Turn, view: View) -> bool:
                 return False
             rule = item.get("rule")
             if isinstance(rule, dict) and str(rule.get("customer_list_id")) == list_id:
-                return _keep_audience(turn, _digits(item.get("id")))
+                return _keep_audience(turn, item)
     sent = turn.send(
         lambda: turn.client.create_audience(view.list.name, list_id),
         purpose="AUDIENCE",
@@ -126,7 +127,7 @@ def make_audience(turn: Turn, view: View) -> bool:
         turn.settle(tx, sent)
         audience_id = _digits(sent.answer.body.get("id"))
         if sent.answer.ok and audience_id:
-            turn.update(tx, pinterest_audience_id=audience_id, audience_not_before=None)
+            _note_audience(tx, turn, sent.answer.body)
             return True
         if sent.verdict.action in (Action.NARROW, Action.HALVE, Action.WAIT, Action.GO_ON):
             turn.update(tx, audience_not_before=NOW + seconds(_until_next_try(turn, sent)))
@@ -141,15 +142,23 @@ def _until_next_try(turn: Turn, sent: Sent) -> float:
     return s.canary_interval if refused else sent.verdict.wait or pause(1, s)
 
 
-def _keep_audience(turn: Turn, audience_id: str | None) -> bool:
+def _keep_audience(turn: Turn, item: dict[str, Any]) -> bool:
     with transaction(turn.deployment.engine) as tx:
-        turn.update(tx, pinterest_audience_id=audience_id, audience_not_before=None)
+        _note_audience(tx, turn, item)
     return True
+
+
+def _note_audience(tx: sa.Connection, turn: Turn, said: Mapping[str, Any]) -> None:
+    """Keep the audience's id, and what Pinterest said of it."""
+    turn.update(tx, pinterest_audience_id=_digits(said.get("id")), audience_not_before=None)
+    tx.execute(
+        sa.insert(observation).values(customer_list_id=turn.claim.id, **audience_values(said))
+    )
 
 
 def _items(turn: Turn, view: View, pages: Iterator[Answer]) -> Iterator[dict[str, Any] | None]:
     """The items of all pages; None, after the verdict was acted on, when a page fails."""
-    for answer in pages:
+    for answer in turn.read_pages(pages):
         if not answer.ok or not isinstance(answer.body.get("items"), list):
             with transaction(turn.deployment.engine) as tx:
                 verdict = judge(answer if not answer.ok else Answer(None, fault="unreadable page"))

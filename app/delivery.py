@@ -2,9 +2,10 @@
 
     lease -> create the list if it does not exist -> per batch: slot, charge, send, settle
 
-A turn ends when nothing is left, when something has to wait (that stands in the database then), at
-its time budget, or after 20 posts when other lists of the connection wait. The next turn, by
-whichever worker, goes on from what stands there.
+A turn ends when nothing is left, when something has to wait (that stands in the database then), or
+after a few seconds. Whoever ends one calls up the list of the connection that was served longest
+ago, so that lists take turns, however much one has to send and however few workers there are. The
+next turn, by whichever worker, goes on from what stands in the database.
 """
 
 from __future__ import annotations
@@ -25,24 +26,29 @@ from app.errors import LeaseLost, UnreadableBody
 from app.keyring import batch_purpose
 from app.lease import NOW, release, try_claim
 from app.pinterest.outcomes import Settlement, judge
+from app.pinterest.replies import list_values
 from app.quota import Lot, abandon_in_flight, book_over_cap, room
-from app.settling import book_lane, hold, observation_values, settle_batch, settle_probe, stop
+from app.renewing import Renewal, renew_refused
+from app.settling import book_lane, hold, settle_batch, settle_probe, stop
 from app.tables import batch, customer_list, observation
 from app.turn import Paused, Turn, View, client_of, unknown_values
 
-POSTS_PER_TURN = 20
-"""Requests after which a turn makes way for other lists of its connection."""
 UNKNOWNS_BEFORE_LOOKING = 2
 """Unknown outcomes in a row after which a read must succeed before the next charge."""
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What one turn did; ``more`` says that the list can go on at once."""
+    """What one turn did."""
 
     audience_id: int
     posts: int
-    more: bool
+    next_id: int | None
+    """The list of the connection whose turn is next, if one can go on at once: often the same."""
+
+    @property
+    def more(self) -> bool:
+        return self.next_id is not None
 
 
 def deliver_once(
@@ -57,20 +63,22 @@ def deliver_once(
     if turn is None:
         return None
     turn.stopping = stopping
-    more = False
+    unfinished = False
     try:
         while _step(turn):
-            more = _time_is_up(turn)
-            if more:
+            unfinished = time.monotonic() >= turn.ends_at or turn.stopping()
+            if unfinished:
                 break
-    except Paused:
-        pass
-    except LeaseLost:
-        return Delivered(turn.audience_id, turn.posts, more=False)
+    except (Paused, LeaseLost):
+        pass  # what it waits for stands in the database, or somebody else goes on
     finally:
         turn.client.close()
         _end(turn)
-    return Delivered(turn.audience_id, turn.posts, more)
+    goes_on = unfinished or turn.posts > 0
+    if turn.login_refused:
+        renewal = renew_refused(deployment, turn.connection_id, turn.client.login_version)
+        goes_on = renewal is Renewal.RENEWED
+    return Delivered(turn.audience_id, turn.posts, _next_in_turn(turn) if goes_on else None)
 
 
 def _begin(deployment: Deployment, list_id: int) -> Turn | None:
@@ -169,7 +177,7 @@ def _probe(turn: Turn, view: View) -> bool:
 
 def _look_first(turn: Turn, view: View) -> bool:
     """After unknown outcomes in a row: a read must succeed, so that an outage eats no cap."""
-    verdict = judge(turn.client.get_list(view.list.pinterest_list_id))
+    verdict = judge(turn.read(lambda: turn.client.get_list(view.list.pinterest_list_id)))
     with transaction(turn.deployment.engine) as tx:
         if verdict.settlement is Settlement.SENT:
             turn.update(tx, unknown_streak=UNKNOWNS_BEFORE_LOOKING - 1)
@@ -206,21 +214,17 @@ def _next_lot(tx: sa.Connection, turn: Turn) -> Lot | None:
     return None if row is None else Lot(*row[:-1], payload=bytes(row.payload))
 
 
-def _time_is_up(turn: Turn) -> bool:
-    """The turn's budget is spent, or others of the connection wait for theirs."""
-    if time.monotonic() >= turn.ends_at or turn.stopping():
-        return True
-    if turn.posts == 0 or turn.posts % POSTS_PER_TURN:
-        return False
+def _next_in_turn(turn: Turn) -> int | None:
+    """The list of the connection that can go on now and was served longest ago."""
     with transaction(turn.deployment.engine) as tx:
-        waiting = lists_due(tx, turn.deployment.settings, turn.connection_id)
-    return bool(set(waiting) - {turn.claim.id})
+        waiting = lists_due(tx, turn.deployment.settings, turn.connection_id, most=1)
+    return waiting[0] if waiting else None
 
 
 def _end(turn: Turn) -> None:
     """Give the lease back and keep what Pinterest last said of the list."""
     with transaction(turn.deployment.engine) as tx:
-        values = observation_values(turn.last_reply)
+        values = list_values(turn.last_reply)
         if values["batches"] is not None:
             tx.execute(sa.insert(observation).values(customer_list_id=turn.claim.id, **values))
-        release(tx, customer_list, turn.claim)
+        release(tx, customer_list, turn.claim, **({"served_at": NOW} if turn.posts else {}))

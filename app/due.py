@@ -18,10 +18,20 @@ from app.deployment import Deployment
 from app.lease import NOW, has_passed
 from app.lists import forwarded
 from app.settings import Settings
-from app.tables import audience, batch, connection, customer_list, staged_chunk, sweep
+from app.tables import (
+    APP,
+    audience,
+    batch,
+    budget,
+    connection,
+    customer_list,
+    staged_chunk,
+    sweep,
+)
 
 SWEEP = "due check"
 CHECK_LOCK = 0x70696E64
+DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -182,8 +192,13 @@ def flush_age(s: Settings) -> sa.ColumnElement[Any]:
     )
 
 
-def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) -> list[int]:
-    """The lists with something to do (of one connection): to create, to deliver, or to book."""
+def lists_due(
+    tx: sa.Connection, s: Settings, connection_id: int | None = None, most: int | None = None
+) -> list[int]:
+    """The lists with something to do (of one connection): to create, to deliver, or to book.
+
+    Those that were served longest ago come first, those that never were before them.
+    """
     lane = sa.exists().where(
         batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting"
     )
@@ -214,14 +229,31 @@ def lists_due(tx: sa.Connection, s: Settings, connection_id: int | None = None) 
                     customer_list.c.held_reason.is_(None),
                     connection.c.held_reason.is_(None),
                     has_passed(connection.c.not_before, s.backoff_most, once=True),
+                    _may_write(s),
                     sa.or_(lane, wanted, no_audience_yet),
                 ),
                 sa.and_(books, lane),
             ),
         )
-        .order_by(customer_list.c.id)
+        .order_by(customer_list.c.served_at.nulls_first(), customer_list.c.id)
+        .limit(most)
     )
     return list(tx.execute(query).scalars())
+
+
+def _may_write(s: Settings) -> sa.ColumnElement[bool]:
+    """True for connections without a pause of writing, of their own or of a trial app."""
+
+    def resting(longest: float) -> sa.Select[Any]:
+        return sa.select(budget.c.connection_id).where(
+            budget.c.category == "ads_write",
+            sa.not_(has_passed(budget.c.not_before, longest, once=True)),
+        )
+
+    own = connection.c.id.not_in(resting(s.backoff_most))
+    if not s.trial_app:
+        return own
+    return sa.and_(own, sa.not_(resting(DAY).where(budget.c.connection_id == APP).exists()))
 
 
 def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:

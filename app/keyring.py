@@ -6,7 +6,8 @@ first key seals, every key of the ring opens. The purpose (what the body is and 
 as associated data, so that a body copied into another row cannot be opened there.
 
 A check value per key stands in the database (``register``): a process with a wrong or missing
-key is refused at its start, instead of writing what nobody else can read.
+key is refused at its start, instead of writing what nobody else can read. A key that was dropped
+(``app.keys``) stays remembered: a ring may hold it or not, and it never seals again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping
 from hashlib import sha256
 
 import sqlalchemy as sa
@@ -24,10 +24,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app import tables
 from app.errors import ConfigError, UnreadableBody
+from app.sealed import KEY_ID_BYTES, NONCE_BYTES, in_words, needed_keys
 
 KEY_BYTES = 32
-ID_BYTES = 4
-NONCE_BYTES = 12
 CHECK_TEXT = b"pinfold key check"
 
 
@@ -44,6 +43,14 @@ def batch_purpose(list_id: int) -> str:
 def token_purpose(connection_id: int) -> str:
     """What a connection's token is sealed to."""
     return f"token of connection {connection_id}"
+
+
+def dropped_key(key_id: str) -> str:
+    """Why a ring whose first key is this one is refused."""
+    return (
+        f"key {key_id} was dropped and never seals again: take it out of PINFOLD_KEYS, or put the "
+        "newest key before it"
+    )
 
 
 def new_key() -> str:
@@ -90,47 +97,66 @@ class KeyRing:
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Decrypt. Raises UnreadableBody for an unknown key or a body changed or moved."""
-        if len(sealed) < ID_BYTES + NONCE_BYTES:
+        if len(sealed) < KEY_ID_BYTES + NONCE_BYTES:
             raise UnreadableBody("a sealed body is cut short")
-        key_id, nonce = sealed[:ID_BYTES], sealed[ID_BYTES : ID_BYTES + NONCE_BYTES]
+        key_id, nonce = sealed[:KEY_ID_BYTES], sealed[KEY_ID_BYTES : KEY_ID_BYTES + NONCE_BYTES]
         cipher = self._ciphers.get(bytes(key_id))
         if cipher is None:
             raise ConfigError(
                 f"a stored body needs key {key_id.hex()}, which is not in PINFOLD_KEYS: add it back"
             )
         try:
-            return cipher.decrypt(nonce, sealed[ID_BYTES + NONCE_BYTES :], purpose.encode())
+            return cipher.decrypt(nonce, sealed[KEY_ID_BYTES + NONCE_BYTES :], purpose.encode())
         except InvalidTag:
             raise UnreadableBody("a sealed body was changed or belongs to another row") from None
 
     def register(self, connection: sa.Connection) -> None:
         """Refuse a ring that does not fit the database; note down keys that are new to it.
 
-        Raises ConfigError when a key this database uses is missing from the ring or differs.
+        Raises ConfigError when a key this database uses is missing from the ring or differs, and
+        when the key that would seal was dropped.
         """
-        known = self._known(connection)
-        missing = [key_id for key_id in known if bytes.fromhex(key_id) not in self._ciphers]
+        key = tables.encryption_key
+        known = {row.key_id: row for row in connection.execute(sa.select(key))}
+        newest = known.get(self.key_ids[0])
+        if newest is not None and newest.dropped_at is not None:
+            raise ConfigError(dropped_key(newest.key_id))
+        missing = [
+            row.key_id
+            for row in known.values()
+            if row.dropped_at is None and row.key_id not in self.key_ids
+        ]
         if missing:
-            raise ConfigError(
-                f"wrong key: this database is sealed with key {', '.join(missing)}, and "
-                f"PINFOLD_KEYS holds {', '.join(self.key_ids)}: add the missing key"
-            )
-        for key_id, check in known.items():
-            self._verify(key_id, check)
-        for key_id in set(self.key_ids) - set(known):
-            cipher = self._ciphers[bytes.fromhex(key_id)]
-            nonce = os.urandom(NONCE_BYTES)
-            tables.insert_if_absent(
-                connection,
-                tables.encryption_key,
-                key_id=key_id,
-                check_value=nonce + cipher.encrypt(nonce, CHECK_TEXT, None),
-            )
+            raise ConfigError(self._what_needs(connection, missing))
+        for key_id in self.key_ids:
+            if key_id in known:
+                self._verify(key_id, bytes(known[key_id].check_value))
+            else:
+                self._note_down(connection, key_id)
 
-    def _known(self, connection: sa.Connection) -> Mapping[str, bytes]:
-        key = tables.encryption_key.c
-        rows = connection.execute(sa.select(key.key_id, key.check_value))
-        return {row.key_id: bytes(row.check_value) for row in rows}
+    def _what_needs(self, connection: sa.Connection, missing: list[str]) -> str:
+        """The refusal; it alone costs a count of every sealed body."""
+        needed = needed_keys(connection)
+        keys = ", ".join(
+            f"{key_id} ({in_words(needed[key_id])} need it)"
+            if key_id in needed
+            else f"{key_id} (nothing stored needs it: `pinfold keys drop {key_id}` gives it up)"
+            for key_id in missing
+        )
+        return (
+            f"wrong key: this database is sealed with key {keys}, and PINFOLD_KEYS holds "
+            f"{', '.join(self.key_ids)}: add the missing key"
+        )
+
+    def _note_down(self, connection: sa.Connection, key_id: str) -> None:
+        nonce = os.urandom(NONCE_BYTES)
+        cipher = self._ciphers[bytes.fromhex(key_id)]
+        tables.insert_if_absent(
+            connection,
+            tables.encryption_key,
+            key_id=key_id,
+            check_value=nonce + cipher.encrypt(nonce, CHECK_TEXT, None),
+        )
 
     def _verify(self, key_id: str, check: bytes) -> None:
         cipher = self._ciphers[bytes.fromhex(key_id)]
@@ -141,4 +167,4 @@ class KeyRing:
 
 
 def _key_id(key: bytes) -> bytes:
-    return sha256(b"pinfold key id:" + key).digest()[:ID_BYTES]
+    return sha256(b"pinfold key id:" + key).digest()[:KEY_ID_BYTES]

@@ -8,6 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from app.events import ListType
 from app.tables import audience, connection, customer_list
 
+GONE = "gone at Pinterest"
+"""Why a list is held that Pinterest does not know any more."""
 RESUMED = {
     "held_reason": None,
     "held_message": None,

@@ -154,6 +154,36 @@ def abandon_in_flight(tx: sa.Connection, claim: Claim) -> list[sa.Row[tuple[int 
     )
 
 
+def give_back_unknown(tx: sa.Connection, list_id: int, older_than: float, why: str) -> int:
+    """Give back the charges of unknown writes to a list that ended so many seconds ago.
+
+    Only for who knows that they did not land. They count as refused from then on, noted in their
+    detail, in the transaction that lowers ``charged`` by as much. Creations keep theirs: another
+    list may have come of them. Returns the records given back.
+    """
+    tx.execute(
+        sa.select(customer_list.c.id).where(customer_list.c.id == list_id).with_for_update()
+    )
+    given_back = tx.execute(
+        sa.update(attempt)
+        .where(
+            attempt.c.customer_list_id == list_id,
+            attempt.c.state == "unknown",
+            attempt.c.purpose.in_(("ADD", "REMOVE", "PROBE")),
+            attempt.c.settled_at < NOW - seconds(older_than),
+        )
+        .values(state="refused", detail=sa.func.concat_ws("; ", attempt.c.detail, why))
+        .returning(attempt.c.record_count)
+    ).scalars()
+    records = sum(given_back)
+    tx.execute(
+        sa.update(customer_list)
+        .where(customer_list.c.id == list_id)
+        .values(charged=customer_list.c.charged - records)
+    )
+    return records
+
+
 def close_batch(tx: sa.Connection, lot: Lot, state: str) -> None:
     """Settle a waiting batch for good. Its digests go, unless they stay in quarantine."""
     kept = {} if state == "quarantined" else {"payload": None}

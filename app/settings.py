@@ -67,7 +67,7 @@ class Settings(BaseModel):
     dead_man: float = Field(110, gt=0, description="after which a frozen worker is killed")
     lease: float = Field(120, gt=0, description="how long a worker holds what it works on")
     quarantine: float = Field(900, gt=0, description="rest after an unknown outcome")
-    slice: float = Field(300, gt=0, description="longest run of one task")
+    slice: float = Field(2, gt=0, description="a list's turn while it has more to send")
     backoff_first: float = Field(30, gt=0, description="first pause after a failure")
     backoff_most: float = Field(3_600, gt=0, description="longest pause after failures")
     patience: float = Field(10, gt=0, description="longest wait for a rate slot under a lease")
@@ -125,6 +125,16 @@ class Settings(BaseModel):
                 "`pinfold keys new` prints a fresh one"
             )
         return self.keys.get_secret_value()
+
+    def require_app(self) -> tuple[str, str]:
+        """Id and secret of the Pinterest app; raises ConfigError when one is not set."""
+        secret = self.app_secret.get_secret_value().strip() if self.app_secret else ""
+        if not self.app_id or not secret:
+            raise ConfigError(
+                "no Pinterest app: set PINFOLD_APP_ID and PINFOLD_APP_SECRET (or "
+                "PINFOLD_APP_SECRET_FILE) as developers.pinterest.com shows them"
+            )
+        return self.app_id, secret
 
 
 CHAIN = ("connect_timeout", "read_timeout", "call_deadline", "dead_man", "lease", "quarantine")

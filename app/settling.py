@@ -6,9 +6,6 @@ leaves either none or all of it. Texts of Pinterest arrive here redacted.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import sqlalchemy as sa
 
 from app import narrowing
@@ -18,7 +15,7 @@ from app.lease import NOW, seconds
 from app.narrowing import Step
 from app.pinterest.outcomes import Action, Settlement, Verdict
 from app.quota import Lot, close_batch, split
-from app.tables import batch, connection
+from app.tables import batch
 from app.turn import Sent, Turn, View, is_unknown, unknown_values
 
 CONFLICTS_BEFORE_HOLDING = 5
@@ -47,13 +44,10 @@ def stop(tx: sa.Connection, turn: Turn, view: View, verdict: Verdict) -> bool:
     s = turn.deployment.settings
     failures = view.list.failures + 1
     rest = NOW + seconds(verdict.wait or pause(failures, s))
-    if verdict.action is Action.WAIT_CONNECTION:
-        tx.execute(
-            sa.update(connection)
-            .where(connection.c.id == turn.connection_id)
-            .values(not_before=rest)
-        )
-        turn.update(tx, failures=failures)
+    if verdict.action is Action.WAIT_CONNECTION:  # the pause of all lists was noted with the pace
+        turn.update(tx, failures=failures, not_before=rest)
+    elif verdict.action is Action.RENEW_LOGIN:
+        turn.login_refused = True  # renewed once this turn has given its lease back
     elif verdict.action is Action.HOLD_CONNECTION:
         hold_connection(tx, turn.connection_id, verdict.reason, verdict.message)
     elif verdict.action is Action.WAIT and not _keeps_conflicting(verdict, failures):
@@ -121,22 +115,3 @@ def book_lane(tx: sa.Connection, turn: Turn) -> int:
         .where(batch.c.customer_list_id == turn.claim.id, batch.c.state == "waiting")
         .values(state="not_forwarded", settled_at=NOW, payload=None)
     ).rowcount
-
-
-def observation_values(reply: dict[str, Any]) -> dict[str, Any]:
-    """The counters of a list in a reply of Pinterest; numbers may come as floats (section 2.4)."""
-
-    def count(name: str) -> int | None:
-        value = reply.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return int(value) if math.isfinite(value) else None
-
-    status, exceptions = reply.get("status"), reply.get("exceptions")
-    return {
-        "list_status": status[:50] if isinstance(status, str) else None,
-        "batches": count("num_batches"),
-        "uploaded_records": count("num_uploaded_user_records"),
-        "removed_records": count("num_removed_user_records"),
-        "exceptions": exceptions if isinstance(exceptions, dict) and exceptions else None,
-    }

@@ -30,6 +30,7 @@ from app.drafting import Draft, Rejection, audiences_of, draft_chunks, sort_even
 from app.events import MembershipEvent, is_storable
 from app.gate import GATE, gate_keys
 from app.keyring import KeyRing, chunk_purpose
+from app.processes import Presence
 
 CALL_MESSAGES = 10_000
 """What callers should hand in at once; larger calls are accepted and make several chunks."""
@@ -64,6 +65,11 @@ class Intake:
     source: str
     connection_id: int | None = None
     audience_ids: dict[str, int] = field(default_factory=dict)
+    presence: Presence = field(init=False)
+    """Tells others which keys this process holds; ``leave`` ends that early."""
+
+    def __post_init__(self) -> None:
+        self.presence = Presence(self.deployment, self.source)
 
 
 def stage(
@@ -81,8 +87,10 @@ def stage(
     ``rejected_before``: what the caller's parser refused, by reason, for the receipt.
 
     Raises Unavailable when Postgres cannot be reached; whether the call was committed is then
-    unknown, and repeating it with the same key is safe.
+    unknown, and repeating it with the same key is safe. Raises ConfigError when the keys do not
+    fit the database, or the one that would seal was dropped.
     """
+    intake.presence.renew()
     parts = sort_events(events)
     unusable = _look_up(intake, audiences_of(parts))
     arrived_us = time.time_ns() // 1_000

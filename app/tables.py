@@ -93,6 +93,8 @@ encryption_key = sa.Table(
     sa.Column("key_id", sa.Text, primary_key=True),
     sa.Column("check_value", sa.LargeBinary, nullable=False),
     _time("registered_at", required=True),
+    # remembered, so that a key that was given up is never taken for a new one
+    _time("dropped_at"),
 )
 
 connection = sa.Table(
@@ -146,13 +148,22 @@ login = sa.Table(
     sa.Column("scopes", sa.Text),
     # raised whenever the tokens change: tells a stale refusal from one of the present token
     _count("version", 1),
+    # when a refusal of the access token last led to a renewal
+    _time("refused_at"),
+    # why the last renewal failed, as Pinterest said it
+    sa.Column("problem", sa.Text),
+    # the last warning before the refresh token dies, in days
+    sa.Column("warned_days", sa.Integer),
     _count("epoch"),
     _time("lease_until"),
     _time("not_before"),
     _count("failures"),
 )
 
-# The pace of requests: one row per connection and category; connection 0 stands for the app.
+APP = 0
+"""The connection of a budget that all connections share, because it is the app's."""
+
+# The pace of requests: one row per connection and category.
 budget = sa.Table(
     "budget",
     metadata,
@@ -228,6 +239,8 @@ customer_list = sa.Table(
     sa.Column("proved_upload_id", sa.BigInteger),
     # the next look at what Pinterest says of it; pushed ahead by whoever looks
     _time("observe_not_before"),
+    # the last request of a turn: who was served longest ago is next
+    _time("served_at"),
     sa.Column("held_reason", sa.Text),
     sa.Column("held_message", sa.Text),
     _time("held_at"),
@@ -392,6 +405,8 @@ observation = sa.Table(
     sa.Column("uploaded_records", sa.BigInteger),
     sa.Column("removed_records", sa.BigInteger),
     sa.Column("exceptions", pg.JSONB),
+    # how the counters compared with our ledger; NULL: a reply to an upload, not compared
+    sa.Column("finding", pg.JSONB),
     sa.Index("observation_customer_list_id_id_idx", "customer_list_id", "id"),
 )
 

@@ -7,8 +7,9 @@ like now is read anew for every step (``Turn.look``), so a switch or a pause cou
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from app.errors import LeaseLost
 from app.lease import NOW, Claim, has_passed, seconds, write_under
 from app.lists import forwarded
 from app.pinterest.client import PinterestClient
+from app.pinterest.heeding import heed
 from app.pinterest.outcomes import Answer, Settlement, Verdict, judge
 from app.pinterest.throttle import take_slot
 from app.quota import Charge, Lot, charge, settle
@@ -70,6 +72,8 @@ class Turn:
     """True once the process was asked to stop: the turn ends after the request under way."""
     posts: int = 0
     last_reply: dict[str, Any] = field(default_factory=dict)
+    login_refused: bool = False
+    """Pinterest did not take the access token: it is to be renewed."""
 
     def look(self, tx: sa.Connection) -> View:
         row = tx.execute(
@@ -143,8 +147,26 @@ class Turn:
             self.last_reply = dict(answer.body)
         return Sent(made, answer, judge(answer))
 
+    def read(self, call: Callable[[], Answer]) -> Answer:
+        """Make one reading request. Raises Paused when the next slot is too far off."""
+        self._await_slot("ads_read")
+        answer = call()
+        with transaction(self.deployment.engine) as tx:
+            heed(tx, self.connection_id, self.deployment.settings, answer, "ads_read")
+        return answer
+
+    def read_pages(self, pages: Iterator[Answer]) -> Iterator[Answer]:
+        """The pages of a listing, each by a reading request of its own."""
+        while True:
+            answer = self.read(lambda: next(pages))
+            yield answer
+            if not answer.ok or not answer.body.get("bookmark"):
+                return
+
     def settle(self, tx: sa.Connection, sent: Sent) -> None:
+        """Record what became of the attempt, and what the answer says about the pace."""
         settle(tx, self.claim, sent.charge, sent.verdict.settlement, sent.answer)
+        heed(tx, self.connection_id, self.deployment.settings, sent.answer)
 
     def update(self, tx: sa.Connection, **values: Any) -> None:
         """Write about the list under its lease."""
@@ -154,13 +176,20 @@ class Turn:
         """Raise LeaseLost unless the lease is still ours, before writing elsewhere under it."""
         self.update(tx, epoch=customer_list.c.epoch)
 
-    def _await_slot(self) -> None:
-        """Wait for a rate slot, under the lease but before the charge and in no transaction."""
+    def _await_slot(self, category: str = "ads_write") -> None:
+        """Wait for a rate slot, under the lease but before the charge and in no transaction.
+
+        Raises Paused when it is too far off: the list comes back when it can wait for it. A turn
+        that would begin in a crowd ends silently: one of those in line calls the list up.
+        """
+        s = self.deployment.settings
         with transaction(self.deployment.engine) as tx:
-            wait = take_slot(tx, self.connection_id, self.deployment.settings)
-            if wait > self.deployment.settings.patience:
-                self.update(tx, not_before=NOW + seconds(wait))
-        if wait > self.deployment.settings.patience:
+            wait = take_slot(tx, self.connection_id, s, category, joining=self.posts == 0)
+        if wait > s.patience:
+            if wait < math.inf:
+                later = min(wait - s.patience, s.backoff_most)
+                with transaction(self.deployment.engine) as tx:
+                    self.update(tx, not_before=NOW + seconds(later))
             raise Paused
         if wait > 0:
             time.sleep(wait)

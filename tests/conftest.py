@@ -24,6 +24,7 @@ from app.migrate import upgrade
 from app.sandbox.embedded_postgres import EmbeddedPostgres, PostgresServer
 from app.sandbox.embedded_valkey import EmbeddedValkey
 from tests import openapi
+from tests.acceptance import chromium
 
 if TYPE_CHECKING:
     from app.sandbox.pinterest import PinterestSimulator
@@ -40,10 +41,11 @@ hypothesis.settings.load_profile("pinfold")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what needs a part that is not here: a RabbitMQ, Pinterest's OpenAPI document."""
+    """Deselect what needs a part that is not here: a RabbitMQ, a browser, Pinterest's document."""
     absent = {
         "rabbitmq": not os.environ.get("PINFOLD_TEST_RABBITMQ_URL"),
         "openapi": not openapi.AVAILABLE,
+        "browser": not chromium.PROGRAM,
     }
     missing = [marker for marker, is_absent in absent.items() if is_absent]
     left_out = [item for item in items if any(map(item.get_closest_marker, missing))]

@@ -6,7 +6,12 @@ from typing import Any
 
 import requests
 
-from app.sandbox.pinterest import Behaviour, PinterestSimulator
+from app.sandbox.pinterest import (
+    DEFAULT_APP_ID,
+    DEFAULT_APP_SECRET,
+    Behaviour,
+    PinterestSimulator,
+)
 
 ACCOUNT = "549770000001"
 
@@ -57,7 +62,7 @@ class Caller:
         return self.lists("PATCH", f"/{list_id}", json=body, **options)
 
     def token(self, form: dict[str, str], app: tuple[str, str] | None = None) -> requests.Response:
-        app = app or (self.behaviour.app_id, self.behaviour.app_secret)
+        app = app or (DEFAULT_APP_ID, DEFAULT_APP_SECRET)
         url = self.simulator.base_url + "/oauth/token"
         return requests.post(url, data=form, auth=app, timeout=10)
 

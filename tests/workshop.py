@@ -15,6 +15,7 @@ from hashlib import sha1
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from app.audiences import activate, request_flush
 from app.books import ListBook, read_books
@@ -51,6 +52,17 @@ def short_settings(database_url: str, pinterest_url: str, **changes: Any) -> Set
         "writes_per_minute": 100_000,
     }
     return Settings(**usual | changes)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment in which another process has the same settings."""
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return {
+        f"PINFOLD_{name.upper()}": str(
+            value.get_secret_value() if isinstance(value, SecretStr) else value
+        )
+        for name, value in values.items()
+    }
 
 
 def address(number: int) -> str:
@@ -145,7 +157,7 @@ class Workshop:
         """Let every backoff and every pause be over."""
         for table in ("connection", "audience", "customer_list"):
             self.execute(f"UPDATE {table} SET not_before = NULL")
-        self.execute("UPDATE budget SET next_slot_at = NULL")
+        self.execute("UPDATE budget SET next_slot_at = NULL, not_before = NULL")
         self.execute("UPDATE customer_list SET audience_not_before = NULL")
 
     def end_quarantine(self) -> None:

@@ -16,6 +16,7 @@ from workers.steady_schedule import SteadySchedule
 
 QUEUES = ("flush", "deliver", "upkeep")
 TIDY_INTERVAL_S = 600.0
+MINUTE_S = 60.0
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -66,6 +67,14 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "what is due": {
                 "task": "pinfold.check_due",
                 "schedule": SteadySchedule(settings.check_interval),
+            },
+            "what Pinterest says": {
+                "task": "pinfold.observe",
+                "schedule": SteadySchedule(MINUTE_S),
+            },
+            "renew logins": {
+                "task": "pinfold.renew_logins",
+                "schedule": SteadySchedule(MINUTE_S),
             },
             "tidy up": {"task": "pinfold.tidy", "schedule": SteadySchedule(TIDY_INTERVAL_S)},
         },

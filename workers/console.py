@@ -13,6 +13,7 @@ from app.cli.outside import Outside
 from app.errors import Unavailable
 
 if TYPE_CHECKING:
+    from app.cli.outside import DeadLetters
     from app.deployment import Deployment
     from app.doorbell import Doorbell
     from app.settings import Settings
@@ -48,6 +49,11 @@ class CeleryBroker:
         from workers.intake import consume  # noqa: PLC0415
 
         return consume(deployment, connection_id)
+
+    def reseal_dead_letters(self, settings: Settings) -> DeadLetters:
+        from workers.dead_letters import reseal_dead_letters  # noqa: PLC0415
+
+        return reseal_dead_letters(settings)
 
 
 def main() -> None:

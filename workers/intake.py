@@ -24,6 +24,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from contextlib import suppress
 
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 
@@ -74,20 +75,22 @@ def consume(deployment: Deployment, connection_id: int | None) -> int:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
     options = configuration(settings)
     intake = Intake(deployment, SOURCE, connection_id)
+    intake.presence.kind = "intake"
     taken = 0
-    while not stopping:
-        try:
-            with Connection(
-                settings.require_broker_url(),
-                transport_options=options["broker_transport_options"],
-                connect_timeout=5,
-                heartbeat=30,
-            ) as connection:
-                connection.connect()
-                taken += _consume_until_broken(connection, intake, stopping)
-        except _broker_errors() as problem:
-            log.warning("the broker is away (%s), trying again", type(problem).__name__)
-            _pause(stopping, DATABASE_PAUSE_S)
+    with intake.presence:
+        while not stopping:
+            try:
+                with Connection(
+                    settings.require_broker_url(),
+                    transport_options=options["broker_transport_options"],
+                    connect_timeout=5,
+                    heartbeat=30,
+                ) as connection:
+                    connection.connect()
+                    taken += _consume_until_broken(connection, intake, stopping)
+            except broker_errors() as problem:
+                log.warning("the broker is away (%s), trying again", type(problem).__name__)
+                _pause(stopping, DATABASE_PAUSE_S)
     return taken
 
 
@@ -102,6 +105,8 @@ def _consume_until_broken(connection: Connection, intake: Intake, stopping: list
         producer = Producer(channel)
         log.info("intake reads %s", events.name)
         while not stopping:
+            with suppress(Unavailable):
+                intake.presence.renew()
             _gather(connection, arrived, stopping)
             if not arrived:
                 events(channel).declare()  # a Redis that was wiped has forgotten the binding
@@ -160,17 +165,21 @@ def _commit(intake: Intake, batch: Batch, stopping: list[int]) -> bool:
 def _bury(intake: Intake, producer: Producer, batch: Batch) -> None:
     """Send what is no event to the dead-letter queue: sealed, with the reason."""
     for body, reason in batch.dead:
-        producer.publish(
-            intake.deployment.keyring.seal(body, DEAD_PURPOSE),
-            exchange=DEAD_EXCHANGE.name,
-            routing_key=ROUTING_KEY,
-            content_type="application/octet-stream",
-            content_encoding="binary",
-            delivery_mode=2,
-            headers={"reason": reason},
-        )
+        publish_dead(producer, intake.deployment.keyring.seal(body, DEAD_PURPOSE), reason)
     if batch.dead:
         log.warning("%s messages went to pinfold.events.dead", len(batch.dead))
+
+
+def publish_dead(producer: Producer, sealed: bytes, reason: str | None) -> None:
+    producer.publish(
+        sealed,
+        exchange=DEAD_EXCHANGE.name,
+        routing_key=ROUTING_KEY,
+        content_type="application/octet-stream",
+        content_encoding="binary",
+        delivery_mode=2,
+        headers={"reason": reason},
+    )
 
 
 def _stop_on_signals() -> list[int]:
@@ -187,7 +196,7 @@ def _pause(stopping: list[int], longest: float) -> None:
         time.sleep(0.05)
 
 
-def _broker_errors() -> tuple[type[Exception], ...]:
+def broker_errors() -> tuple[type[Exception], ...]:
     """What any transport raises when the broker goes away."""
     from amqp.exceptions import AMQPError  # noqa: PLC0415
     from kombu.exceptions import OperationalError  # noqa: PLC0415

@@ -6,22 +6,31 @@ whose tasks the dead-man timer cannot guard. Its children open connections of th
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import os
 import signal
 from functools import cache
 from typing import Any
 
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_FAILURE
 from celery.signals import (
     celeryd_after_setup,
+    heartbeat_sent,
+    task_prerun,
     worker_init,
     worker_process_init,
+    worker_shutdown,
     worker_shutting_down,
 )
 
 from app.deployment import Deployment
-from app.errors import PinfoldError
+from app.errors import ConfigError, PinfoldError, Unavailable
+from app.processes import Presence
 from app.settings import load_settings
 
+log = logging.getLogger(__name__)
 _stop_asked = multiprocessing.Event()
 
 
@@ -46,13 +55,38 @@ def refuse_other_pools(instance: Any, **_: Any) -> None:
         )
 
 
-def check_before_work(**_: Any) -> None:
+@cache
+def presence() -> Presence:
+    """The worker's row among the running processes: one for the node with all its children."""
+    return Presence(deployment(), "worker")
+
+
+def check_before_work(sender: Any, **_: Any) -> None:
     """Refuse to start with a clear line where work could only fail."""
+    presence().where = f"{sender.hostname}:{os.getpid()}"
     try:
         deployment().require_schema()
-        _keys = deployment().keyring
+        presence().renew()
     except PinfoldError as problem:
         raise SystemExit(f"pinfold: {problem}") from None
+
+
+def stay_noted(**_: Any) -> None:
+    """Say that the worker runs: at its heartbeat and before each task, once a minute at most.
+
+    A worker that was taken for gone, and whose key was dropped, ends before it seals with it.
+    """
+    try:
+        presence().renew()
+    except ConfigError as dropped:
+        log.critical("%s", dropped)
+        raise WorkerShutdown(EX_FAILURE) from None
+    except Unavailable as problem:
+        log.warning("cannot note that this worker runs: %s", problem)
+
+
+def leave(**_: Any) -> None:
+    presence().leave()
 
 
 def start_child(**_: Any) -> None:
@@ -68,4 +102,7 @@ def ask_turns_to_end(**_: Any) -> None:
 celeryd_after_setup.connect(refuse_other_pools)
 worker_init.connect(check_before_work)
 worker_process_init.connect(start_child)
+heartbeat_sent.connect(stay_noted)
+task_prerun.connect(stay_noted)
+worker_shutdown.connect(leave)
 worker_shutting_down.connect(ask_turns_to_end)

@@ -8,6 +8,8 @@ from app.books import purge_receipts_once
 from app.delivery import deliver_once
 from app.due import check_due_once
 from app.flush import flush_once
+from app.observing import observe_due_once
+from app.renewing import renew_due_once
 from app.resuming import check_held_once
 from workers.celery_app import app
 from workers.doorbell import CeleryDoorbell
@@ -51,11 +53,23 @@ def deliver(list_id: int) -> str:
     delivered = deliver_once(deployment(), list_id, stopping)
     if delivered is None:
         return "not free"
-    if delivered.more and not stopping():
-        doorbell().deliver(list_id)
-    elif delivered.posts:
+    if delivered.next_id is not None and not stopping():
+        doorbell().deliver(delivered.next_id)
+    if delivered.posts and delivered.next_id != list_id:
         doorbell().flush(delivered.audience_id)  # what a bounded window left behind follows at once
     return f"{delivered.posts} requests"
+
+
+@app.task(name="pinfold.observe")  # type: ignore[untyped-decorator]
+def observe() -> str:
+    """Ask Pinterest what became of the lists and audiences whose time has come."""
+    return f"{observe_due_once(deployment())} observed"
+
+
+@app.task(name="pinfold.renew_logins")  # type: ignore[untyped-decorator]
+def renew_logins() -> str:
+    """Renew the tokens whose half life is over."""
+    return f"{renew_due_once(deployment())} renewed"
 
 
 @app.task(name="pinfold.tidy")  # type: ignore[untyped-decorator]

@@ -13,7 +13,18 @@ from typing import Any
 
 import typer
 
-from app.cli import accounts, audiences, keys, operations, reports, stacks, staging
+from app.cli import (
+    accounts,
+    audiences,
+    errors,
+    keys,
+    lists,
+    logins,
+    operations,
+    reports,
+    stacks,
+    staging,
+)
 from app.cli.outside import Outside
 from app.cli.terminal import complain
 from app.errors import PinfoldError
@@ -27,8 +38,9 @@ root = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (stacks, operations, staging, reports):
+for part in (stacks, logins, operations, staging, reports, errors):
     part.register(root)
+lists.register(audiences.commands)
 root.add_typer(audiences.commands, name="audience")
 root.add_typer(accounts.commands, name="connection")
 root.add_typer(keys.commands, name="keys")

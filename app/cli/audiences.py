@@ -1,4 +1,7 @@
-"""``pinfold audience``: activate, pause, resume, deactivate. Nothing is deleted at Pinterest."""
+"""``pinfold audience``: activate, pause, resume, deactivate. Nothing is deleted at Pinterest.
+
+Looking at its lists and replacing them is in ``app.cli.lists``.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +51,10 @@ def activate(
     for list_id in activated.list_ids:
         doorbell.deliver(list_id)
     if wait and activated.was != "paused":
-        _watch(outside, activated.audience_id)
+        watch(outside, activated.audience_id)
 
 
-def _watch(outside: Outside, audience_id: int) -> None:
+def watch(outside: Outside, audience_id: int) -> None:
     """Show each list as Pinterest makes it; a worker does the work, leaving loses nothing."""
     shown: set[str] = set()
     deadline = time.monotonic() + WAIT_S

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -10,6 +11,15 @@ from app.deployment import Deployment
 from app.doorbell import Doorbell, SilentDoorbell
 from app.errors import ConfigError
 from app.settings import Settings, load_settings
+
+
+@dataclass
+class DeadLetters:
+    """What became of the dead letters when they were sealed anew."""
+
+    resealed: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+    """Those that could not be opened, by the id of the key that they name."""
 
 
 class Broker(Protocol):
@@ -22,6 +32,9 @@ class Broker(Protocol):
 
     def consume(self, deployment: Deployment, connection_id: int | None) -> int:
         """Stage membership messages until told to stop; returns how many messages."""
+
+    def reseal_dead_letters(self, settings: Settings) -> DeadLetters:
+        """Seal the dead letters with the newest key; raises Unavailable without the broker."""
 
 
 @dataclass

@@ -51,7 +51,7 @@ def up(flower_port: FlowerPort = 5555, concurrency: int = 2) -> None:
 
     Where PINFOLD_DATABASE_URL or PINFOLD_BROKER_URL is set, that one is used instead.
 
-    Example: pinfold up &  then: pinfold connection add main --ad-account ID --token-file FILE
+    Example: pinfold up &  then: pinfold connect main
     """
     state = STATE / "stack"
     given = environment()

@@ -72,7 +72,12 @@ def stage_file(
     tally = _Tally()
     listing = rejects or Path(f"{'stdin' if file == '-' else file}.rejects.ndjson")
     broken: BrokenFile | None = None
-    with _opened(file) as stream, _Listing(listing) as listed, _progress(file) as progress:
+    with (
+        intake.presence,
+        _opened(file) as stream,
+        _Listing(listing) as listed,
+        _progress(file) as progress,
+    ):
         try:
             for part in read_parts(stream, form):
                 _stage_part(intake, part, run, resume, tally, listed)

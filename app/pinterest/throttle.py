@@ -1,54 +1,76 @@
-"""The pace of writing: one row per connection, shared by all workers, one statement per slot.
+"""The pace of requests: one row per connection and category, shared by all workers.
 
-Pinterest counts write requests per minute and user (API facts, section 6). Slots are handed out
-evenly at 90 percent of the limit, with what 6 seconds of rest saved up at once: at most 99 percent
-of the limit fall into any minute, whatever its phase.
+Pinterest counts requests per minute, user and category (API facts, section 6). Each request takes
+a slot first, by one statement; slots follow one another evenly (``app.pinterest.pacing``).
+
+A trial app has so many requests a day in all: a second row, of connection 0, paces them over the
+day, and a slot is then one of both rows. The first 27 writes after a rest go at once, the others
+evenly: something moves every five minutes, instead of nothing for the rest of a day.
 """
 
 from __future__ import annotations
 
+import math
+from datetime import datetime
+from typing import NamedTuple
+
 import sqlalchemy as sa
 
-from app.lease import NOW, seconds
+from app.pinterest.pacing import TRIAL_DAY, after_rest
+from app.pinterest.slots import learn, look
 from app.settings import Settings
-from app.tables import budget, connection, insert_if_absent
-
-SHARE = 0.9
-REST = 6.0
-"""Seconds of unused slots that may be made up for."""
 
 
-def take_slot(tx: sa.Connection, connection_id: int, s: Settings) -> float:
+def take_slot(
+    tx: sa.Connection,
+    connection_id: int,
+    s: Settings,
+    category: str = "ads_write",
+    *,
+    joining: bool = False,
+) -> float:
     """Take the next slot. Returns the seconds until it; above ``s.patience`` it was not taken.
 
-    A pause of the connection (``not_before``) counts as time until the slot. Stored times that
-    are impossibly far ahead, after the clock was set back, count as now.
+    Pauses (``not_before`` of the budget and of the connection) count as time until the slot.
+    Stored times impossibly far ahead, after the clock was set back, count as now. ``joining``:
+    where others stand in line for the next ones, none is taken and the answer is infinite.
     """
-    insert_if_absent(tx, budget, connection_id=connection_id, category="ads_write")
-    c, b = connection.c, budget.c
-    step = sa.func.coalesce(c.writes_per_minute, s.writes_per_minute)
-    spacing = sa.literal(60 / SHARE) / step * seconds(1)
-    horizon = NOW + seconds(3 * s.backoff_most)
-    rested = NOW - seconds(REST)
-    pause = sa.case((c.not_before > horizon, None), else_=c.not_before)
-    following = sa.case((b.next_slot_at > horizon, None), else_=b.next_slot_at)
-    slot = sa.func.greatest(following, pause, rested)  # NULLs are skipped
-    distance = sa.func.extract("epoch", slot - NOW)
-    row = (
-        sa.select(c.id, slot.label("slot"), spacing.label("spacing"), distance.label("distance"))
-        .join(budget, b.connection_id == c.id)
-        .where(c.id == connection_id, b.category == "ads_write")
-        .with_for_update(of=budget)
-        .cte("slot")
+    row = look(tx, connection_id, s, category, take=True, joining=joining)[-1]
+    if row.lesson is not None:
+        learn(tx, row, category, after_rest(row.lesson, row.configured, row.now))
+    return math.inf if row.crowded and row.wait <= s.patience else max(0.0, row.wait)
+
+
+class Pace(NamedTuple):
+    """How fast a connection may go in one category, for people."""
+
+    configured_per_minute: float
+    per_minute: float
+    """What is in force: less than configured while a lesson counts."""
+    paused_until: datetime | None
+    """When the next request may go, where that is further off than workers wait for."""
+    day_limit: int | None
+    """Of all connections together; None unless the app has trial access."""
+    day_used: int
+
+
+def read_pace(
+    tx: sa.Connection, connection_id: int, s: Settings, category: str = "ads_write"
+) -> Pace:
+    """The pace as it stands; takes no slot."""
+    rows = look(tx, connection_id, s, category)
+    own = rows[-1]
+    return Pace(
+        configured_per_minute=own.configured,
+        per_minute=min(own.configured, own.lesson.per_minute if own.lesson else own.configured),
+        paused_until=own.slot_at if own.wait > s.patience else None,
+        day_limit=TRIAL_DAY[category] if s.trial_app else None,
+        day_used=rows[0].used_today,
     )
-    taken = tx.execute(
-        sa.update(budget)
-        .where(b.connection_id == row.c.id, b.category == "ads_write")
-        .values(
-            next_slot_at=sa.case(
-                (row.c.distance <= s.patience, row.c.slot + row.c.spacing), else_=b.next_slot_at
-            )
-        )
-        .returning(row.c.distance)
-    ).scalar_one()
-    return max(0.0, float(taken))
+
+
+def paused_until(
+    tx: sa.Connection, connection_id: int, s: Settings, category: str = "ads_write"
+) -> datetime | None:
+    """When the next request may go; None when that is soon."""
+    return read_pace(tx, connection_id, s, category).paused_until

@@ -117,6 +117,9 @@ def upgrade() -> None:
         sa.Column("previous_refresh_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("scopes", sa.Text(), nullable=True),
         sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("refused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("warned_days", sa.Integer(), nullable=True),
         sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
@@ -169,6 +172,7 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
+        sa.Column("dropped_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("key_id", name=op.f("encryption_key_pkey")),
     )
     op.create_table(
@@ -323,6 +327,7 @@ def upgrade() -> None:
         sa.Column("probe_upload_id", sa.BigInteger(), nullable=True),
         sa.Column("proved_upload_id", sa.BigInteger(), nullable=True),
         sa.Column("observe_not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("served_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_reason", sa.Text(), nullable=True),
         sa.Column("held_message", sa.Text(), nullable=True),
         sa.Column("held_at", sa.DateTime(timezone=True), nullable=True),
@@ -492,6 +497,7 @@ def upgrade() -> None:
         sa.Column("uploaded_records", sa.BigInteger(), nullable=True),
         sa.Column("removed_records", sa.BigInteger(), nullable=True),
         sa.Column("exceptions", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("finding", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.ForeignKeyConstraint(
             ["customer_list_id"],
             ["customer_list.id"],

@@ -95,7 +95,7 @@ def test_an_impossible_name_or_id_is_refused(
 
 
 def test_without_a_connection_it_says_how_to_get_one(workshop: Workshop) -> None:
-    with pytest.raises(NotFound, match="pinfold connection add"):
+    with pytest.raises(NotFound, match="pinfold connect NAME"):
         workshop.activate()
 
 

@@ -9,7 +9,8 @@ import pytest
 import requests
 from urllib3 import HTTPResponse
 
-from app.pinterest.client import Patience, PinterestClient
+from app.pinterest.client import PinterestClient
+from app.pinterest.wire import Patience
 from app.sandbox.pinterest import PinterestSimulator
 from tests import openapi
 from tests.workshop import ACCOUNT, TOKEN
@@ -44,7 +45,7 @@ def heard() -> Heard:
 @pytest.fixture
 def client(simulator: PinterestSimulator, heard: Heard) -> Iterator[PinterestClient]:
     made = PinterestClient(simulator.base_url, ACCOUNT, TOKEN, Patience(2, 2, 4))
-    made._session.hooks["response"].append(heard)
+    made.wire.session.hooks["response"].append(heard)
     yield made
     made.close()
 

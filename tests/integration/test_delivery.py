@@ -69,7 +69,8 @@ def test_a_429_waits_with_the_whole_connection_for_as_long_as_it_says(
     queue(workshop, audience_id, email_event(1), device_event(1))
     workshop.deliver(audience_id)
     rest = workshop.value(
-        "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM connection"
+        "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM budget"
+        " WHERE category = 'ads_write'"
     )
     assert 40 < rest <= 50
     assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "refused")
@@ -91,7 +92,8 @@ def test_garbage_in_retry_after_never_stops_a_connection_for_more_than_an_hour(
     queue(workshop, audience_id, email_event(1))
     workshop.deliver(audience_id)
     rest = workshop.value(
-        "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM connection"
+        "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM budget"
+        " WHERE category = 'ads_write'"
     )
     assert 0 < rest <= 3_600
 
@@ -540,19 +542,32 @@ def test_an_unreadable_batch_is_held_by_name_and_not_dropped(workshop: Workshop)
     assert workshop.book(audience_id).waiting == 3
 
 
-def test_a_turn_makes_way_for_other_lists_after_twenty_posts(
+def test_a_turn_ends_in_time_and_calls_up_the_list_served_longest_ago(
     open_with: Callable[..., Workshop],
 ) -> None:
-    workshop = open_with(records_per_request=1)
+    workshop = open_with(records_per_request=1, slice=0.001)
     audience_id = workshop.ready()
-    queue(workshop, audience_id, *emails(range(25)))
+    mine, other = (workshop.list_id(audience_id, each) for each in ("EMAIL", "MAID"))
+    queue(workshop, audience_id, *emails(range(2)))
     delivered = workshop.deliver(audience_id)
     assert delivered is not None
-    assert (delivered.posts, delivered.more) == (25, False)  # nobody else waits
-    queue(workshop, audience_id, *emails(range(25)), device_event(1))
+    assert (delivered.posts, delivered.next_id) == (1, mine)  # nobody else waits
+    workshop.deliver_all()
+    queue(workshop, audience_id, *emails(range(2)), device_event(1))
     delivered = workshop.deliver(audience_id)
     assert delivered is not None
-    assert (delivered.posts, delivered.more) == (20, True)
+    assert (delivered.posts, delivered.next_id) == (1, other)
+
+
+def test_a_turn_with_nothing_left_calls_up_whoever_else_waits(workshop: Workshop) -> None:
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, email_event(1), device_event(1))
+    delivered = workshop.deliver(audience_id)
+    assert delivered is not None
+    assert delivered.next_id == workshop.list_id(audience_id, "MAID")
+    delivered = workshop.deliver(audience_id, "MAID")
+    assert delivered is not None
+    assert delivered.next_id is None
 
 
 def test_a_worker_that_is_asked_to_stop_ends_after_the_request_under_way(

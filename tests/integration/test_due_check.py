@@ -202,6 +202,8 @@ def test_one_check_finds_what_is_to_flush_and_what_is_to_deliver(workshop: Works
         ("UPDATE connection SET held_reason = 'x', held_at = now()", False),
         ("UPDATE connection SET not_before = now() + interval '30 min'", False),
         ("UPDATE connection SET not_before = now() + interval '1 day'", True),
+        ("UPDATE budget SET not_before = now() + interval '30 min'", False),
+        ("UPDATE budget SET not_before = now() + interval '1 day'", True),
         ("UPDATE audience SET state = 'paused'", False),
         ("UPDATE audience SET state = 'deactivated'", True),
         ("UPDATE connection SET forward_email = false", True),
@@ -241,3 +243,21 @@ def test_the_oldest_audience_comes_first(workshop: Workshop) -> None:
     workshop.execute("UPDATE audience SET flush_requested_at = now()")
     with workshop.transaction() as tx:
         assert audiences_due(tx, workshop.deployment.settings) == [ids[2], ids[0], ids[1]]
+
+
+def test_the_list_served_longest_ago_comes_first(workshop: Workshop) -> None:
+    workshop.connect()
+    ids = [workshop.activate(str(number), f"A{number}") for number in range(4)]
+    lists = [workshop.list_id(audience_id) for audience_id in ids]
+    workshop.execute("UPDATE customer_list SET served_at = now() WHERE list_type = 'MAID'")
+    for number, ago in ((0, 1), (1, 3), (3, 2)):
+        workshop.execute(
+            "UPDATE customer_list SET served_at = now() - :ago * interval '1 h' WHERE id = :id",
+            ago=ago,
+            id=lists[number],
+        )
+    with workshop.transaction() as tx:
+        due = [each for each in lists_due(tx, workshop.deployment.settings) if each in lists]
+        (first,) = lists_due(tx, workshop.deployment.settings, most=1)
+    assert due == [lists[number] for number in (2, 1, 3, 0)]
+    assert first == lists[2]

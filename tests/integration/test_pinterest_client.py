@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.pinterest.client import LARGEST_REPLY, Patience, PinterestClient
+from app.pinterest.client import PinterestClient
 from app.pinterest.outcomes import Answer, Settlement, judge
+from app.pinterest.wire import LARGEST_REPLY, Patience
 from app.sandbox.pinterest import PinterestSimulator
 from tests.workshop import ACCOUNT, TOKEN
 

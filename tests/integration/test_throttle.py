@@ -1,5 +1,6 @@
 """The pace of writing: never more requests in any minute than Pinterest allows."""
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,13 @@ from app.pinterest.throttle import take_slot
 from tests.workshop import TOKEN, Workshop, email_event, emails
 
 
-def slots(workshop: Workshop, count: int) -> list[float]:
+def slots(workshop: Workshop, count: int, category: str = "ads_write") -> list[float]:
     """Take slots one after another without waiting for them; the moment of each, in seconds."""
     connection_id = workshop.value("SELECT id FROM connection")
     taken = []
     for _ in range(count):
         with workshop.transaction() as tx:
-            wait = take_slot(tx, connection_id, workshop.deployment.settings)
+            wait = take_slot(tx, connection_id, workshop.deployment.settings, category)
         taken.append(time.monotonic() + wait)
     return taken
 
@@ -51,9 +52,10 @@ def test_slots_taken_at_once_are_all_different(open_with: Callable[..., Workshop
         return time.monotonic() + wait
 
     with ThreadPoolExecutor(4) as pool:
-        taken = sorted(pool.map(take, range(30)))
+        taken = sorted(pool.map(take, range(100)))
+    assert all(sum(first <= slot < first + 60 for slot in taken) <= 60 for first in taken)
     late = [slot for slot in taken if slot > time.monotonic()]
-    assert len(late) > 20
+    assert len(late) > 90
     assert all(b - a > 0.9 for a, b in pairwise(late))
 
 
@@ -77,7 +79,9 @@ def test_a_slot_too_far_off_is_not_taken_and_the_turn_ends(
     assert workshop.patches() == []
 
 
-@pytest.mark.parametrize("column", ["budget SET next_slot_at", "connection SET not_before"])
+@pytest.mark.parametrize(
+    "column", ["budget SET next_slot_at", "budget SET not_before", "connection SET not_before"]
+)
 def test_a_time_impossibly_far_ahead_freezes_nothing(workshop: Workshop, column: str) -> None:
     audience_id = workshop.ready()
     workshop.execute(f"UPDATE {column} = now() + interval '1 day'")
@@ -85,11 +89,43 @@ def test_a_time_impossibly_far_ahead_freezes_nothing(workshop: Workshop, column:
     assert len(workshop.patches()) == 1
 
 
-def test_a_pause_of_the_connection_counts_as_time_until_the_slot(workshop: Workshop) -> None:
+@pytest.mark.parametrize("table", ["connection", "budget"])
+def test_a_pause_counts_as_time_until_the_slot(workshop: Workshop, table: str) -> None:
     workshop.connect()
-    workshop.execute("UPDATE connection SET not_before = now() + interval '100 s'")
+    slots(workshop, 1)
+    workshop.execute(f"UPDATE {table} SET not_before = now() + interval '100 s'")
     (slot,) = slots(workshop, 1)
     assert 90 < slot - time.monotonic() <= 100
+
+
+def test_reads_and_writes_have_budgets_of_their_own(open_with: Callable[..., Workshop]) -> None:
+    workshop = open_with(writes_per_minute=60, reads_per_minute=6, patience=1_000)
+    workshop.connect()
+    slots(workshop, 20)
+    workshop.execute("UPDATE budget SET not_before = now() + interval '100 s'")
+    taken = slots(workshop, 4, "ads_read")
+    assert taken[0] - time.monotonic() <= 0  # neither the writes nor their pause count
+    assert all(11.0 < later - sooner < 11.2 for sooner, later in pairwise(taken[1:]))
+
+
+def test_a_list_does_not_join_where_others_stand_in_line(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(writes_per_minute=60, patience=30)
+    connection_id = workshop.connect()
+
+    def join() -> float:
+        with workshop.transaction() as tx:
+            return take_slot(tx, connection_id, workshop.deployment.settings, joining=True)
+
+    ahead = slots(workshop, 9)[-1] - time.monotonic()
+    assert ahead > 1.2
+    assert join() == math.inf
+    workshop.execute("UPDATE budget SET next_slot_at = now() + interval '1 s'")
+    assert 0.5 < join() < 1.1
+    # a pause is no line
+    workshop.execute("UPDATE budget SET next_slot_at = now(), not_before = now() + interval '9 s'")
+    assert 8 < join() <= 9
 
 
 def test_pinterest_sees_no_more_writes_than_the_limit(open_with: Callable[..., Workshop]) -> None:

@@ -30,7 +30,7 @@ def test_every_command_the_readme_shows_exists() -> None:
         for sub in getattr(command, "commands", [""])
     }
     shown = set(
-        re.findall(r"(?<![\w/'])pinfold ((?:connection|audience|keys) [a-z]+|[a-z]+)", README)
+        re.findall(r"(?<![\w/'])pinfold ((?:connection|audience|keys) [a-z-]+|[a-z]+)", README)
     )
     prose = {"accounts", "says", "keeps", "hashes", "does", "up"}
     assert {command for command in shown if command not in prose} <= known

@@ -1,0 +1,75 @@
+"""Evidence: keep what a look saw, compare the counters with our ledger, and act on it if allowed.
+
+The comparison itself is pure (``app.witness``). Nothing here replaces sending again; giving charges
+back is a setting that is off by default.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.quota import give_back_unknown
+from app.settings import Settings
+from app.tables import attempt, observation
+from app.witness import PLACEHOLDER, Counters, Finding, Ledger, compare, effect
+
+DOUBT = 86_400.0
+"""Seconds after which a request without an answer will not land any more."""
+WRITES = ("ADD", "REMOVE", "PROBE")
+GIVEN_BACK = "given back: a day later the counters were exactly what was accepted"
+
+
+def note_look(
+    tx: sa.Connection, s: Settings, list_id: int, asked_at: datetime, values: dict[str, Any]
+) -> Finding | None:
+    """Keep what a look that began at ``asked_at`` saw; None where Pinterest gave no counters.
+
+    ``values`` are columns of an observation. Gives charges back where that is set and proven.
+    """
+    observed = _counters(values)
+    finding = None
+    if observed is not None:
+        ledger = read_ledger(tx, list_id, asked_at, s.call_deadline)
+        finding = compare(observed, ledger)
+        if s.give_back_unknown and observed == ledger.accepted and not ledger.meanwhile:
+            give_back_unknown(tx, list_id, DOUBT, GIVEN_BACK)
+    tx.execute(
+        sa.insert(observation).values(
+            customer_list_id=list_id,
+            observed_at=asked_at,
+            finding=sa.null() if finding is None else finding.as_json(),
+            **values,
+        )
+    )
+    return finding
+
+
+def _counters(values: dict[str, Any]) -> Counters | None:
+    given = (values["batches"], values["uploaded_records"], values["removed_records"])
+    return None if None in given else Counters(*given)
+
+
+def read_ledger(tx: sa.Connection, list_id: int, asked_at: datetime, longest: float) -> Ledger:
+    """Our writes to a list as they stood at ``asked_at``; a request lasts ``longest`` seconds."""
+    mine = sa.and_(attempt.c.customer_list_id == list_id, attempt.c.purpose.in_(WRITES))
+    accepted = sa.and_(attempt.c.state == "sent", attempt.c.settled_at <= asked_at)
+    removes = attempt.c.purpose == "REMOVE"
+    records = sa.func.coalesce(sa.func.sum(attempt.c.record_count).filter(~removes), 0)
+    removed = sa.func.coalesce(sa.func.sum(attempt.c.record_count).filter(removes), 0)
+    sums = tx.execute(sa.select(sa.func.count(), records, removed).where(mine, accepted)).one()
+    others = tx.execute(
+        sa.select(attempt.c.purpose, attempt.c.record_count, attempt.c.state).where(
+            mine,
+            attempt.c.state != "refused",
+            sa.not_(sa.func.coalesce(accepted, sa.false())),
+            attempt.c.started_at <= asked_at + timedelta(seconds=longest),
+        )
+    ).all()
+    return Ledger(
+        PLACEHOLDER.plus(Counters(*map(int, sums))),
+        unknown=tuple(effect(p, n) for p, n, state in others if state == "unknown"),
+        meanwhile=tuple(effect(p, n) for p, n, state in others if state != "unknown"),
+    )
