@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.database import transaction
+from app.deployment import Deployment
 from app.quota import give_back_unknown
 from app.settings import Settings
 from app.tables import attempt, observation
@@ -19,6 +21,8 @@ from app.witness import PLACEHOLDER, Counters, Finding, Ledger, compare, effect
 DOUBT = 86_400.0
 """Seconds after which a request without an answer will not land any more."""
 WRITES = ("ADD", "REMOVE", "PROBE")
+KEPT_DAYS = 30
+"""Days after which only the last observation of each day is kept."""
 GIVEN_BACK = "given back: a day later the counters were exactly what was accepted"
 
 
@@ -73,3 +77,18 @@ def read_ledger(tx: sa.Connection, list_id: int, asked_at: datetime, longest: fl
         unknown=tuple(effect(p, n) for p, n, state in others if state == "unknown"),
         meanwhile=tuple(effect(p, n) for p, n, state in others if state != "unknown"),
     )
+
+
+def thin_observations_once(deployment: Deployment) -> int:
+    """Of observations past their time keep the last of each day and list; returns how many went."""
+    with transaction(deployment.engine) as tx:
+        return int(tx.execute(_THIN, {"days": KEPT_DAYS}).rowcount)
+
+
+_THIN = sa.text("""
+DELETE FROM observation AS o
+ WHERE o.observed_at < clock_timestamp() - :days * interval '1 day'
+   AND EXISTS (SELECT 1 FROM observation AS later
+                WHERE later.customer_list_id = o.customer_list_id AND later.id > o.id
+                  AND date_trunc('day', later.observed_at) = date_trunc('day', o.observed_at))
+""")

@@ -40,8 +40,6 @@ RUN_S = 40.0
 """Seconds after which a run begins no further look."""
 AFTER_UPLOAD = 86_400.0
 """Seconds after an upload, or the activation, within which looks are frequent."""
-KEPT_DAYS = 30
-"""Days after which only the last observation of each day is kept."""
 
 
 @dataclass
@@ -102,20 +100,10 @@ def observe_due_once(deployment: Deployment) -> int:
 
 
 def _due(s: Settings) -> sa.Select[Any]:
-    now = sa.select(NOW).scalar_subquery()
-    rested, next_look = customer_list.c.observe_not_before, seconds(s.observe_interval)
-    idle = seconds(max(0.0, s.observe_idle - s.observe_interval))
-    since = sa.func.coalesce(audience.c.last_upload_at, audience.c.activated_at)
-    doubted_at = customer_list.c.unknown_at + seconds(s.quarantine)
-    time_has_come = sa.or_(
-        rested.is_(None),
-        rested + idle <= now,
-        rested > now + seconds(3 * s.observe_interval),  # the clock was set back since
-        sa.and_(rested <= now, since >= now - seconds(AFTER_UPLOAD)),
-        sa.and_(doubted_at <= now, doubted_at > rested - next_look),
-    )
+    """The lists whose time has come, the next of each connection first."""
     in_turn = sa.func.row_number().over(
-        partition_by=audience.c.connection_id, order_by=rested.asc().nulls_first()
+        partition_by=audience.c.connection_id,
+        order_by=customer_list.c.observe_not_before.asc().nulls_first(),
     )
     return (
         sa.select(
@@ -135,10 +123,26 @@ def _due(s: Settings) -> sa.Select[Any]:
             connection.c.removed_at.is_(None),
             connection.c.held_reason.is_(None),
             has_passed(connection.c.not_before, s.backoff_most, once=True),
-            time_has_come,
+            _time_has_come(s),
         )
         .order_by(in_turn, customer_list.c.id)
         .limit(MOST_LOOKS)
+    )
+
+
+def _time_has_come(s: Settings) -> sa.ColumnElement[bool]:
+    """True for lists to be looked at now; the last look was an interval before ``rested``."""
+    now = sa.select(NOW).scalar_subquery()
+    rested, interval = customer_list.c.observe_not_before, seconds(s.observe_interval)
+    idle = seconds(max(0.0, s.observe_idle - s.observe_interval))
+    since = sa.func.coalesce(audience.c.last_upload_at, audience.c.activated_at)
+    calm_at = customer_list.c.unknown_at + seconds(s.quarantine)
+    return sa.or_(
+        rested.is_(None),
+        rested + idle <= now,
+        rested > now + seconds(3 * s.observe_interval),  # the clock was set back since
+        sa.and_(rested <= now, since >= now - seconds(AFTER_UPLOAD)),
+        sa.and_(calm_at <= now, calm_at > rested - interval),
     )
 
 
@@ -229,18 +233,3 @@ def _look_soon(deployment: Deployment, row: sa.Row[Any]) -> None:
             .where(customer_list.c.id == row.id)
             .values(observe_not_before=None)
         )
-
-
-def thin_observations_once(deployment: Deployment) -> int:
-    """Of observations past their time keep the last of each day and list; returns how many went."""
-    with transaction(deployment.engine) as tx:
-        return int(tx.execute(_THIN, {"days": KEPT_DAYS}).rowcount)
-
-
-_THIN = sa.text("""
-DELETE FROM observation AS o
- WHERE o.observed_at < clock_timestamp() - :days * interval '1 day'
-   AND EXISTS (SELECT 1 FROM observation AS later
-                WHERE later.customer_list_id = o.customer_list_id AND later.id > o.id
-                  AND date_trunc('day', later.observed_at) = date_trunc('day', o.observed_at))
-""")

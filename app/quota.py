@@ -161,9 +161,7 @@ def give_back_unknown(tx: sa.Connection, list_id: int, older_than: float, why: s
     detail, in the transaction that lowers ``charged`` by as much. Creations keep theirs: another
     list may have come of them. Returns the records given back.
     """
-    tx.execute(
-        sa.select(customer_list.c.id).where(customer_list.c.id == list_id).with_for_update()
-    )
+    tx.execute(sa.select(customer_list.c.id).where(customer_list.c.id == list_id).with_for_update())
     given_back = tx.execute(
         sa.update(attempt)
         .where(
@@ -175,7 +173,7 @@ def give_back_unknown(tx: sa.Connection, list_id: int, older_than: float, why: s
         .values(state="refused", detail=sa.func.concat_ws("; ", attempt.c.detail, why))
         .returning(attempt.c.record_count)
     ).scalars()
-    records = sum(given_back)
+    records: int = sum(given_back)
     tx.execute(
         sa.update(customer_list)
         .where(customer_list.c.id == list_id)

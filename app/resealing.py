@@ -73,13 +73,14 @@ def reseal(deployment: Deployment, place: Place, rows: list[Row], unopened: list
 
     Rows that cannot be opened are added to ``unopened``, with the reason, and stay as they are.
     """
+    newest = deployment.keyring.key_ids[0]
     with transaction(deployment.engine) as tx:
         given = _given(rows)
         query = sa.select(place.table.c[place.owner], place.table.c.id, place.body)
         bodies = [
             Row(owner, row_id, bytes(sealed))
             for owner, row_id, sealed in tx.execute(
-                query.join(given, _same(place, given)).where(place.body.is_not(None))
+                query.join(given, _same(place, given)).where(place.key_id != newest)
             )
         ]
     fresh = []

@@ -16,6 +16,7 @@
     attempt          in_flight -> sent          2xx: the charge stays
                      in_flight -> refused       certainly not processed: the charge is given back
                      in_flight -> unknown       anything else: the charge stays, it goes again
+                     unknown -> refused         proven by the counters, where that is switched on
 
 ``charged`` of a list = the sum of ``record_count`` over its attempts that were not refused.
 Times are the database's (``clock_timestamp()``). A lease is ``epoch`` (raised at every claim) with

@@ -7,6 +7,7 @@ from functools import cache
 from app.books import purge_receipts_once
 from app.delivery import deliver_once
 from app.due import check_due_once
+from app.evidence import thin_observations_once
 from app.flush import flush_once
 from app.observing import observe_due_once
 from app.renewing import renew_due_once
@@ -74,7 +75,8 @@ def renew_logins() -> str:
 
 @app.task(name="pinfold.tidy")  # type: ignore[untyped-decorator]
 def tidy() -> str:
-    """Look at what is held, and drop receipts past their use."""
+    """Look at what is held, and drop receipts and observations past their use."""
     resumed = check_held_once(deployment())
     purged = purge_receipts_once(deployment())
-    return f"{resumed} resumed, {purged} receipts dropped"
+    thinned = thin_observations_once(deployment())
+    return f"{resumed} resumed, {purged} receipts and {thinned} observations dropped"

@@ -23,7 +23,7 @@ from app.sealed import KINDS, in_words
 
 LINE_EVERY_S = 10.0
 
-commands = typer.Typer(help="Keys that seal identities and tokens at rest.", no_args_is_help=True)
+commands = typer.Typer(no_args_is_help=True)
 
 
 @commands.callback()

@@ -6,14 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from app import flush as flushing
-from app import keys, resealing, rotation
+from app import keys, processes, resealing, rotation
 from app.bodies import unpack_digests
 from app.errors import ConfigError, NotFound, Refused
 from app.keyring import KeyRing, batch_purpose, new_key
@@ -25,6 +25,7 @@ from app.rotation import rotate
 from app.sealed import KINDS, PLACES, in_words, needed_keys
 from app.staging import Intake, stage
 from app.tables import metadata
+from tests.integration.processes import eventually
 from tests.workshop import KEY, Workshop, address, email_event, emails, sha1_hex
 
 NEW = new_key()
@@ -545,31 +546,45 @@ def test_a_process_learns_that_its_key_was_dropped_before_it_seals_with_it(
     assert needed(rotating, OLD_ID) == Counter()
 
 
-def test_a_drop_and_a_starting_process_exclude_each_other(open_with: Opening) -> None:
+def test_a_drop_waits_for_a_process_that_is_just_being_noted(open_with: Opening) -> None:
     older, rotating = open_with(keys=OLD_FIRST), open_with(keys=NEW_FIRST)
     _ = older.deployment.keyring, rotating.deployment.keyring
-    presences = [Presence(older.deployment, f"worker {number}") for number in range(4)]
+    values = {"name": "worker w:1", "kind": "worker", "key_ids": [OLD_ID, NEW_ID], "newest": OLD_ID}
+    with ThreadPoolExecutor(1) as pool:
+        with older.transaction() as tx:
+            tx.execute(processes._NOTE, values)
+            drop = pool.submit(drop_key, rotating.deployment, OLD_ID)
+            assert eventually(
+                lambda: (
+                    drop.done()
+                    or rotating.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0
+                )
+            )
+            assert not drop.done()
+        with pytest.raises(Refused, match="worker w:1 seals with it"):
+            drop.result(timeout=30)
 
-    def starts(presence: Presence) -> bool:
-        with suppress(ConfigError):
-            presence.renew()
-            return True
-        return False
 
-    def dropped(_: int) -> bool:
-        with suppress(Refused):
-            drop_key(rotating.deployment, OLD_ID)
-            return True
-        return False
-
-    with ThreadPoolExecutor(5) as pool:
-        drop = pool.submit(dropped, 0)
-        started = list(pool.map(starts, presences))
-    was_dropped = drop.result()
-    with rotating.transaction() as tx:
-        sealing = [one.name for one in running(tx) if one.key_ids[0] == OLD_ID]
-    assert not (was_dropped and sealing)
-    assert len(sealing) == sum(started)
+def test_a_process_is_noted_only_after_a_drop_under_way_and_learns_of_it(
+    open_with: Opening,
+) -> None:
+    older, rotating = open_with(keys=OLD_FIRST), open_with(keys=NEW_FIRST)
+    _ = older.deployment.keyring, rotating.deployment.keyring
+    with ThreadPoolExecutor(1) as pool:
+        with rotating.transaction() as tx:
+            keys._lock_unneeded(rotating.deployment, tx, OLD_ID)
+            drop = "UPDATE encryption_key SET dropped_at = now() WHERE key_id = :k"
+            tx.execute(sa.text(drop), {"k": OLD_ID})
+            started = pool.submit(Presence(older.deployment, "worker").renew)
+            assert eventually(
+                lambda: (
+                    started.done()
+                    or older.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0
+                )
+            )
+            assert not started.done()
+        with pytest.raises(ConfigError, match=f"{OLD_ID} was dropped"):
+            started.result(timeout=30)
 
 
 # Rings and the database.

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from app.audiences import activate, deactivate, pause
-from app.evidence import note_look
-from app.observing import observe_due_once, thin_observations_once
+from app.connections import add_connection
+from app.evidence import note_look, thin_observations_once
+from app.observing import observe_due_once
+from app.pinterest.oauth import read_tokens
 from app.resuming import check_held_once
+from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET
 from app.showing import ShownList, read_shown
 from app.status import read_status
 from app.witness import Cause
-from tests.workshop import TOKEN, Workshop, email_event, emails
+from tests.workshop import ACCOUNT, TOKEN, Workshop, email_event, emails
 
 
 def reads(workshop: Workshop, operation: str = "get_list") -> int:
@@ -181,6 +184,41 @@ def test_a_refused_token_without_a_refresh_token_holds_the_connection(workshop: 
     workshop.simulator.tokens.expire(TOKEN)
     assert observe(workshop) == 0
     assert workshop.value("SELECT held_reason FROM connection") == "log in again"
+
+
+def test_a_token_that_expired_is_renewed_and_the_look_follows(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(app_id=DEFAULT_APP_ID, app_secret=DEFAULT_APP_SECRET)
+    tokens = read_tokens(
+        {"access_token": TOKEN, "refresh_token": TOKEN.replace("pina_", "pinr_")},
+        workshop.value("SELECT clock_timestamp()"),
+    )
+    assert tokens is not None
+    add_connection(workshop.deployment, "main", ACCOUNT, tokens, forward_device_id=False)
+    workshop.activate()
+    workshop.deliver_all()
+    workshop.simulator.tokens.expire(TOKEN)
+    assert observe(workshop) == 0
+    assert workshop.value("SELECT held_reason FROM connection") is None
+    assert observe(workshop) == 1
+
+
+def test_connections_take_turns_so_that_one_with_many_lists_holds_up_nobody(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, audiences in (("crowd", 3), ("lone", 1)):
+        workshop.connect(name, forward_device_id=False)
+        for number in range(audiences):
+            activate(workshop.deployment, f"{name}{number}", f"{name}{number}", name)
+    workshop.deliver_all()
+    monkeypatch.setattr("app.observing.MOST_LOOKS", 2)
+    assert observe(workshop) == 2
+    looked_at = workshop.rows(
+        "SELECT c.name FROM customer_list l JOIN audience a ON a.id = l.audience_id"
+        " JOIN connection c ON c.id = a.connection_id WHERE observe_not_before IS NOT NULL"
+    )
+    assert sorted(row.name for row in looked_at) == ["crowd", "lone"]
 
 
 def test_a_list_that_vanished_is_held_and_goes_on_should_it_come_back(workshop: Workshop) -> None:

@@ -21,7 +21,7 @@ ROWS = [
     "app.processes",
     "app.receipts app.staging app.due app.window app.pinterest app.keys app.resealing",
     "app.troubles app.sightings",
-    "app.connections app.quota app.books app.status app.flush",
+    "app.rotation app.connections app.quota app.books app.status app.flush",
     "app.audiences app.turn app.resuming app.renewing app.connecting",
     "app.settling app.evidence",
     "app.creation",
