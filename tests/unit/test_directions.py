@@ -16,7 +16,8 @@ ROWS = [
     "app.settings app.events app.tables app.database app.callback",
     "app.sealed",
     "app.identities app.bodies app.keyring app.lease app.backoff app.narrowing app.deadman",
-    "app.gate app.lists app.generations app.logins app.migrate app.event_files app.drafting app.folding",
+    "app.gate app.lists app.generations app.logins app.migrate app.event_files app.drafting"
+    " app.folding",
     "app.deployment",
     "app.processes",
     "app.receipts app.staging app.due app.window app.pinterest app.keys app.resealing",
