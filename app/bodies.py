@@ -108,8 +108,8 @@ def unpack_chunk(body: bytes) -> ChunkBody:
     except struct.error:
         raise UnreadableBody("a staged chunk is cut short") from None
     width = shape & 15
-    if shape & 7 << 4 != VERSION:
-        raise UnreadableBody("a staged chunk has an unknown version: was a newer one here?")
+    if shape & 7 << 4 != VERSION or width > 8:
+        raise UnreadableBody("a staged chunk has an unknown version: was another one here?")
     flags_end = _HEADER.size + count
     times_end = flags_end + width * count
     flags, low, text = body[_HEADER.size : flags_end], body[flags_end:times_end], body[times_end:]

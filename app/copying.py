@@ -1,4 +1,4 @@
-"""Many values at once inside a SQLAlchemy transaction, without the cost of adapting each.
+"""Many values at once, to and from Postgres, without the cost of adapting each.
 
 Binary COPY is ten times faster than INSERT for many rows; an array as text is three times faster
 to parse for Postgres than the ARRAY[...] that the driver writes.
@@ -21,13 +21,22 @@ _ANY_SIZE = 1 << 30
 
 
 class _Rows:
-    """Rows as the driver reads them: one at a time, so that Postgres takes one in meanwhile."""
+    """Rows as the driver reads them, one at a time: one is made while Postgres takes in another.
+
+    The driver would turn any exception into one of its own and send its text to the server, so it
+    is kept here instead.
+    """
 
     def __init__(self, rows: Iterable[bytes]) -> None:
         self._pieces: Iterator[bytes] = chain((_HEADER,), rows, (_TRAILER,))
+        self.failure: BaseException | None = None
 
     def read(self, _size: int) -> bytes:
-        return next(self._pieces, b"")
+        try:
+            return next(self._pieces, b"")
+        except BaseException as failure:  # noqa: BLE001 raised again by copy_rows, as it is
+            self.failure = failure
+            raise RuntimeError("the rows ended early") from None
 
 
 def copy_rows(
@@ -35,15 +44,22 @@ def copy_rows(
     table: sa.Table,
     columns: tuple[str, ...],
     rows: Iterable[bytes],
-    after: bytes = b"",
+    first: bytes = b"",
 ) -> None:
     """Append rows that are packed as PostgreSQL's binary COPY format wants them.
 
     A row is its field count (int16), then each field as length (int32) and value, big-endian.
-    ``after`` are statements to run before it in the same query, each ended by a semicolon.
+    ``first`` are statements to run before it in the same query, each ended by a semicolon.
+    An exception in making a row is raised as it is, and nothing is appended.
     """
     copy = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
-    cursor.copy_expert(after + copy.encode(), _Rows(rows), _ANY_SIZE)
+    stream = _Rows(rows)
+    try:
+        cursor.copy_expert(first + copy.encode(), stream, _ANY_SIZE)
+    except Exception:
+        if stream.failure is not None:
+            raise stream.failure from None
+        raise
 
 
 def read_bodies(connection: sa.Connection, query: str, values: tuple[object, ...]) -> list[bytes]:

@@ -17,7 +17,8 @@ CONNECT_TIMEOUT_S = 5
 RESTED_S = 1.0
 STATEMENT_TIMEOUT_MS = 60_000
 IDLE_TIMEOUT_MS = 60_000
-"""A transaction that idles this long belongs to a process in trouble; Postgres ends it."""
+"""A transaction that idles this long belongs to a process in trouble; Postgres ends it. One that
+waits for the rows of a COPY does not count as idle: see ``app.gate``."""
 
 
 def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
@@ -84,13 +85,14 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def exchange(engine: sa.Engine) -> Iterator[Any]:
+def self_committing(engine: sa.Engine) -> Iterator[Any]:
     """The driver's cursor, of which each query is one transaction, however many statements it has.
 
     Nothing is sent to begin or to commit: Postgres runs the statements of one query in a
-    transaction that ends with the last of them, or with the first that fails.
+    transaction that ends with the last of them, or with the first that fails. The connection is as
+    it was when it goes back to the pool.
     Raises Unavailable when Postgres cannot be reached or goes away; the outcome of the query is
-    then unknown. Other errors are the driver's own.
+    then unknown. Other errors are the driver's own, not SQLAlchemy's.
     """
     errors = engine.dialect.loaded_dbapi
     try:
@@ -106,6 +108,7 @@ def exchange(engine: sa.Engine) -> Iterator[Any]:
         if not driver.closed:
             raise
         pooled.invalidate()
+        engine.dispose(close=False)  # the others of the pool met the same end
         raise _unreachable(problem) from None
     finally:
         if not driver.closed:

@@ -120,7 +120,9 @@ class _Known(NamedTuple):
     arrived_us: int
 
     def moment(self, occurred_at_us: int | None) -> int:
-        return self.arrived_us if occurred_at_us is None else min(occurred_at_us, self.arrived_us)
+        if occurred_at_us is None:
+            return self.arrived_us
+        return max(0, min(occurred_at_us, self.arrived_us))
 
 
 def draft_chunks(
@@ -133,7 +135,7 @@ def draft_chunks(
 
     ``unusable`` gives the reason for audiences that are not in ``audience_ids``. A time after
     ``arrived_us`` counts as ``arrived_us``: an event from the future would win over all that
-    follow it.
+    follow it. A time before 1970 counts as 1970.
     """
     known = _Known(audience_ids, unusable, arrived_us)
     drafts: list[Draft] = []
@@ -157,7 +159,7 @@ def _all_as_raw(known: _Known, audience: str, flat: list[Any], further: int) -> 
     """The draft of an audience whose values are plain; whether they are is yet to be seen."""
     times = flat[0::3]
     try:
-        as_they_are = max(times) <= known.arrived_us
+        as_they_are = max(times) <= known.arrived_us and min(times) >= 0
     except TypeError:  # one of them is None
         as_they_are = False
     if not as_they_are:

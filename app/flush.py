@@ -27,7 +27,7 @@ from app.due import facts_of, flush_reason
 from app.errors import ConfigError, LeaseLost, PinfoldError, Unavailable
 from app.events import ListType
 from app.folding import Folded, cut_batches
-from app.gate import GateBusy
+from app.gate import GateBusy, end_who_is_stuck
 from app.keyring import batch_purpose
 from app.lease import NOW, release, seconds, try_claim, write_under
 from app.tables import audience, batch, connection, customer_list, upload
@@ -73,6 +73,8 @@ def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
         folded = read_and_fold(deployment, plan, window)
         return _commit(deployment, plan, window, folded)
     except GateBusy:
+        with transaction(deployment.engine) as tx:
+            end_who_is_stuck(tx, audience_id)
         _give_up(deployment, plan, failures=plan.failures - 1)
     except Unavailable:
         raise

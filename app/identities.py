@@ -59,7 +59,9 @@ def all_addresses(text: str, count: int) -> bool:
 
     False says nothing about the single values: there may be digests or letters beyond ASCII.
     """
-    lines = "\n" + text + "\n" if count else "\n"
+    if not count:
+        return not text
+    lines = f"\n{text}\n"
     return (
         lines.count("\n") == count + 1
         and "\n'" not in lines  # a value that came with its quotes
@@ -69,9 +71,9 @@ def all_addresses(text: str, count: int) -> bool:
 
 def all_device_ids(text: str, count: int) -> bool:
     """True when ``text`` is ``count`` advertising ids between newlines, none of them all zeros."""
-    if not text.isascii():
-        return False
-    lines = text.encode() + b"\n" if count else b""
+    if not count or not text.isascii():
+        return not count and not text
+    lines = text.encode() + b"\n"
     return lines.translate(_DIGITS_TO_ZERO) == _ZERO_ID * count and _ZERO_ID not in lines
 
 

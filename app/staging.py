@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from app import tables
 from app.bodies import pack_chunk
 from app.copying import array_text, copy_rows
-from app.database import exchange, transaction
+from app.database import self_committing, transaction
 from app.deployment import Deployment
 from app.drafting import Draft, Rejection, audiences_of, draft_chunks, sort_events
 from app.events import MembershipEvent, is_storable
@@ -40,9 +40,8 @@ _ROW = struct.Struct(">hiqihihihi")
 _COLUMNS = ("audience_id", "message_count", "email_count", "maid_count", "body")
 _RECEIVE = b"SELECT receive_call(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);"
 """The shared gates, the states, the receipt: a function of the first migration."""
-_DEACTIVATED = "PF001"
-"""What it fails with when an audience takes no more events."""
-_UNIQUE_VIOLATION = "23505"
+_DEACTIVATED, _RECEIVED_BEFORE = "PF001", "PF002"
+"""What it fails with: an audience takes no more events; the key was committed before."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _commit(
     head: tuple[str, str | None, int, str],
     message_ids: bytes | None,
 ) -> None:
-    """Pass the gate, write receipt and chunks, commit: two exchanges with Postgres in all.
+    """Pass the gate, write receipt and chunks, commit: two round trips to Postgres in all.
 
     Raises _AlreadyReceived when the key was committed before, _Deactivated when an audience takes
     no more events; nothing is changed then.
@@ -164,18 +163,18 @@ def _commit(
     emails = [draft.emails for draft in drafts]
     maids = [len(draft.values) - email for draft, email in zip(drafts, emails, strict=True)]
     counts = ([draft.messages for draft in drafts], emails, maids)
-    keyring = deployment.keyring  # a wrong key is refused here, not in the midst of a COPY
+    keyring = deployment.keyring  # a wrong key is refused here, before anything is sent
     rows = (
         _pack_row(keyring, draft, email, maid)
         for draft, email, maid in zip(drafts, emails, maids, strict=True)
     )
-    with exchange(deployment.engine) as cursor:
+    with self_committing(deployment.engine) as cursor:
         receipt = (*head, audience_ids, *map(array_text, counts), message_ids)
-        received = cursor.mogrify(_RECEIVE, (GATE, gates, *receipt))
+        receiving = cursor.mogrify(_RECEIVE, (GATE, gates, *receipt))
         try:
-            copy_rows(cursor, tables.staged_chunk, _COLUMNS, rows, after=received)
+            copy_rows(cursor, tables.staged_chunk, _COLUMNS, rows, first=receiving)
         except deployment.engine.dialect.loaded_dbapi.DatabaseError as problem:
-            if problem.pgcode == _UNIQUE_VIOLATION:
+            if problem.pgcode == _RECEIVED_BEFORE:
                 raise _AlreadyReceived from None
             if problem.pgcode == _DEACTIVATED:
                 raise _Deactivated([*map(int, problem.diag.message_detail.split(","))]) from None

@@ -299,6 +299,7 @@ receipt = sa.Table(
     sa.Column("email_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("maid_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("message_ids", sa.LargeBinary),
+    # calls without a key are never looked up
     sa.Index(
         "receipt_source_dedupe_key_key",
         "source",

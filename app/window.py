@@ -23,8 +23,8 @@ from app.keyring import chunk_purpose
 from app.lease import Claim
 from app.tables import staged_chunk
 
-READ_MESSAGES = 20_000
-"""Bodies read at once: a few MiB, whatever the size of the chunks."""
+READ_IDENTITIES = 20_000
+"""Bodies read and hashed at once: a few MiB, whatever the size of the chunks."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ def read_and_fold(deployment: Deployment, plan: Plan, window: Window) -> dict[Li
 
 def _slices(chunks: list[ChunkSize]) -> Iterator[list[int]]:
     ids: list[int] = []
-    messages = 0
+    identities = 0
     for chunk in chunks:
         ids.append(chunk.id)
-        messages += chunk.messages
-        if messages >= READ_MESSAGES:
+        identities += chunk.identities
+        if identities >= READ_IDENTITIES:
             yield ids
-            ids, messages = [], 0
+            ids, identities = [], 0
     if ids:
         yield ids
 

@@ -19,6 +19,7 @@ CREATE FUNCTION receive_call(
     rejected jsonb, audience_ids bigint[], message_counts smallint[], email_counts smallint[],
     maid_counts smallint[], message_ids bytea
 ) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 DECLARE
     closed text;
 BEGIN
@@ -32,7 +33,11 @@ BEGIN
     INSERT INTO receipt (source, dedupe_key, accepted, rejected,
                          audience_ids, message_counts, email_counts, maid_counts, message_ids)
     VALUES (source, dedupe_key, accepted, rejected,
-            audience_ids, message_counts, email_counts, maid_counts, message_ids);
+            audience_ids, message_counts, email_counts, maid_counts, message_ids)
+        ON CONFLICT (source, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the call was received before' USING ERRCODE = 'PF002';
+    END IF;
 END $$
 """
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import psycopg2
 import pytest
 
+from app import gate, staging
 from app.audiences import activate, deactivate
 from app.connections import add_connection
+from app.database import self_committing
 from app.deployment import Deployment
 from app.errors import ConfigError, Unavailable
 from app.events import Identity, Kind, MembershipEvent
@@ -334,3 +337,74 @@ def test_a_database_that_is_away_is_said_so_without_its_password(workshop: Works
         stage(Intake(Deployment(away), "test"), [email_event(1)])
     assert "s3cr3t" not in str(caught.value)
     assert not isinstance(caught.value, psycopg2.Error)
+
+
+def test_a_process_stopped_in_the_midst_of_a_call_does_not_hold_up_the_cut(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audience_id = workshop.ready()
+    workshop.stage(email_event(1))
+    stopped, go_on = Event(), Event()
+
+    def pack_slowly(*_: object) -> bytes:
+        stopped.set()
+        go_on.wait(60)
+        return b""
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(staging, "pack_chunk", pack_slowly)
+        patch.setattr(gate, "STUCK_S", 0.0)
+        call = pool.submit(workshop.stage, email_event(2))
+        try:
+            assert stopped.wait(60)
+            assert workshop.flush(audience_id) is None  # the gate is busy
+            workshop.end_pauses()
+            assert workshop.flush(audience_id) is not None
+        finally:
+            go_on.set()
+        with pytest.raises(Unavailable):
+            call.result()
+    assert workshop.value("SELECT count(*) FROM staged_chunk") == 0
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ValueError("canary@example.org")])
+def test_what_goes_wrong_in_making_a_row_is_raised_as_it_is_and_stages_nothing(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    workshop.connect()
+    workshop.activate()
+
+    def fail(*_: object) -> bytes:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "pack_chunk", fail)
+        with pytest.raises(type(failure)):
+            workshop.stage(email_event(1))
+    assert workshop.value("SELECT count(*) FROM receipt") == 0
+    assert workshop.stage(email_event(1)).accepted == 1
+
+
+@pytest.mark.parametrize("sequence", ["receipt_id_seq", "staged_chunk_id_seq"])
+def test_ids_that_lag_behind_fail_the_call_and_are_never_taken_for_a_duplicate(
+    workshop: Workshop, sequence: str
+) -> None:
+    workshop.connect()
+    workshop.activate()
+    workshop.stage(email_event(1))
+    workshop.execute(f"ALTER SEQUENCE {sequence} RESTART")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        workshop.stage(email_event(2))
+    assert workshop.stage(email_event(2)).accepted == 1
+
+
+def test_the_protocol_does_not_rest_on_the_databases_default_isolation(
+    workshop: Workshop,
+) -> None:
+    name = workshop.value("SELECT current_database()")
+    workshop.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    workshop.deployment.engine.dispose()
+    assert workshop.value("SHOW transaction_isolation") == "read committed"
+    with self_committing(workshop.deployment.engine) as cursor:
+        cursor.execute("SHOW transaction_isolation")
+        assert cursor.fetchone() == ("read committed",)

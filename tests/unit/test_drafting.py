@@ -79,6 +79,15 @@ def test_a_time_from_the_future_counts_as_now_and_no_time_as_well() -> None:
     assert drafts[0].times == [ARRIVED, ARRIVED, ARRIVED - 1]
 
 
+def test_a_time_before_1970_counts_as_1970_and_spoils_no_neighbour() -> None:
+    drafts, rejections = draft(
+        event((Kind.EMAIL, "a@example.org"), at=-(10**30)),
+        event((Kind.EMAIL, "b@example.org"), at=ARRIVED - 1),
+    )
+    assert rejections == []
+    assert drafts[0].times == [0, ARRIVED - 1]
+
+
 def test_values_are_trimmed() -> None:
     drafts, _ = draft(event((Kind.EMAIL, "  a@example.org \n")))
     assert drafts[0].values == ["a@example.org"]
