@@ -148,6 +148,7 @@ def find_audience(
         sa.select(audience, connection.c.name.label("connection_name"))
         .join(connection, connection.c.id == audience.c.connection_id)
         .where(sa.or_(audience.c.upstream_id == reference, audience.c.name == reference))
+        .where(connection.c.removed_at.is_(None))
     )
     if connection_name is not None:
         query = query.where(connection.c.name == connection_name)

@@ -44,7 +44,7 @@ class AdAccount(NamedTuple):
 class Consent:
     """One login on its way: where the person goes, and what the answer must carry."""
 
-    address: str
+    address: str = field(repr=False)
     redirect_uri: str
     state: str = field(repr=False)
 

@@ -12,7 +12,7 @@ from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
 from app.lease import NOW
-from app.lists import ensure_lists, forget_pauses
+from app.lists import RESUMED, ensure_lists, forget_pauses
 from app.logins import Tokens, in_words, read_login, store_login
 from app.pinterest.client import PinterestClient
 from app.pinterest.wire import Patience
@@ -209,6 +209,8 @@ def remove_connection(deployment: Deployment, name: str) -> None:
                 f"connection {name} has something to be booked yet: workers do so within a "
                 "minute (pinfold books shows it), then remove it again"
             )
+        tx.execute(sa.update(customer_list).where(customer_list.c.id.in_(lists)).values(**RESUMED))
+        resume_connection(tx, row.id)
         tx.execute(sa.delete(login).where(login.c.id == row.id))
         tx.execute(
             sa.update(connection)
@@ -217,11 +219,19 @@ def remove_connection(deployment: Deployment, name: str) -> None:
         )
 
 
-def hold_connection(tx: sa.Connection, connection_id: int, reason: str, message: str) -> None:
-    """Stop everything of a connection until a person, a new token or a canary resumes it."""
+def hold_connection(
+    tx: sa.Connection, connection_id: int, reason: str, message: str, version: int | None = None
+) -> None:
+    """Stop everything of a connection until a person, a new token or a canary resumes it.
+
+    ``version``: of the login that met the reason; nothing is held when it was replaced since.
+    """
+    same: sa.ColumnElement[bool] = sa.true()
+    if version is not None:
+        same = sa.exists().where(login.c.id == connection_id, login.c.version == version)
     tx.execute(
         sa.update(connection)
-        .where(connection.c.id == connection_id, connection.c.held_reason.is_(None))
+        .where(connection.c.id == connection_id, connection.c.held_reason.is_(None), same)
         .values(held_reason=reason, held_message=message, held_at=sa.func.clock_timestamp())
     )
 

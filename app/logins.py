@@ -52,7 +52,10 @@ def store_login(
     *,
     previous_refresh: str | None = None,
 ) -> None:
-    """Put new tokens in the place of those in force, under the next version."""
+    """Put new tokens in the place of those in force, under the next version.
+
+    A renewal that is under way meanwhile finds another version, and its word is void.
+    """
     purpose = token_purpose(connection_id)
 
     def sealed(token: str | None) -> bytes | None:
@@ -67,6 +70,7 @@ def store_login(
         "previous_refresh_sealed": sealed(previous_refresh),
         "scopes": tokens.scopes,
         "problem": None,
+        "refused_at": None,
         "warned_days": None,
         "failures": 0,
         "not_before": None,

@@ -223,7 +223,8 @@ def _heed(this: _Round, row: sa.Row[Any], answer: Answer) -> None:
             _look_soon(this.deployment, row)
     elif verdict.action is Action.HOLD_CONNECTION:
         with transaction(this.deployment.engine) as tx:
-            hold_connection(tx, row.connection_id, verdict.reason, verdict.message)
+            version = this.client(row.connection_id).login_version
+            hold_connection(tx, row.connection_id, verdict.reason, verdict.message, version)
 
 
 def _look_soon(deployment: Deployment, row: sa.Row[Any]) -> None:

@@ -9,17 +9,16 @@ answer and the commit leaves a working login where Pinterest still takes the old
 
 A refused access token is renewed once for all workers: they name the version they used, and who
 comes late finds a newer one. A refused renewal stops nothing while the access token still works,
-and is tried again for as long as it takes: an app's secret may be mended.
+and is tried again for as long as it takes: an app's secret may be mended. New tokens are kept even
+where the lease ran out meanwhile, unless the login has another version by then: a person's counts.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,19 +26,19 @@ from app.backoff import pause
 from app.connections import hold_connection, resume_connection
 from app.database import transaction
 from app.deployment import Deployment
-from app.errors import ConfigError, LeaseLost
+from app.errors import ConfigError, LeaseLost, Unavailable
 from app.lease import NOW, Claim, release, seconds, try_claim, write_under
-from app.logins import Login, Tokens, read_login, renewal_due_at, store_login, warning_days
+from app.logins import Login, Tokens, read_login, store_login
+from app.pinterest.entries import Action, Entry
+from app.pinterest.error_book import explain
 from app.pinterest.oauth import OAuthClient, read_tokens
 from app.pinterest.outcomes import Answer
 from app.pinterest.wire import Patience
-from app.settings import Settings
 from app.tables import connection, login
-
-log = logging.getLogger(__name__)
 
 REFUSED_AGAIN = timedelta(minutes=10)
 """A new token refused so soon after the last refusal: renewing does not help."""
+COMMIT_PAUSE_S = 0.5
 LOGIN_REASONS = ("log in again", "login expired", "login revoked")
 """Why a connection is held for its login; a renewal that works lets it go on."""
 
@@ -60,26 +59,10 @@ class _Task:
     tokens: Login
     refused: bool
     """The access token does not work any more: nothing can be sent before this ends well."""
-
-
-def renew_due_once(deployment: Deployment) -> int:
-    """Renew every login whose time has come; returns how many. Beat asks for it once a minute."""
-    with transaction(deployment.engine) as tx:
-        now: datetime = tx.execute(sa.select(NOW)).scalar_one()
-        rows = tx.execute(
-            sa.select(login.c.id, connection.c.name, connection.c.held_reason)
-            .join(connection, connection.c.id == login.c.id)
-            .where(connection.c.removed_at.is_(None))
-            .order_by(login.c.id)
-        ).all()
-        logins = [(row, read_login(tx, deployment.keyring, row.id)) for row in rows]
-    renewed = 0
-    for row, tokens in logins:
-        due = renewal_due_at(tokens, _chance(row.id, tokens.version))
-        if due is not None and (due <= now or row.held_reason in LOGIN_REASONS):
-            renewed += renew(deployment, row.id) is Renewal.RENEWED
-        _warn(deployment, row, tokens, now)
-    return renewed
+    by_pinterest: bool
+    """It was Pinterest that said so, not the clock."""
+    sends_until: float
+    """By the monotonic clock: a request begun later might outlast the lease."""
 
 
 def renew_refused(deployment: Deployment, connection_id: int, version: int) -> Renewal:
@@ -100,8 +83,10 @@ def renew(deployment: Deployment, connection_id: int, refused: int | None = None
 
     Raises Unavailable when Postgres goes away; the lease then runs out by itself.
     """
+    s = deployment.settings
+    began = time.monotonic()
     with transaction(deployment.engine) as tx:
-        claim = try_claim(tx, login, connection_id, deployment.settings)
+        claim = try_claim(tx, login, connection_id, s)
         tokens = read_login(tx, deployment.keyring, connection_id)
         now: datetime = tx.execute(sa.select(NOW)).scalar_one()
         if refused is not None and tokens.version != refused:
@@ -109,31 +94,36 @@ def renew(deployment: Deployment, connection_id: int, refused: int | None = None
                 release(tx, login, claim)
             return Renewal.RENEWED
         if claim is None:
-            return _taken_or_resting(tx, connection_id)
+            return _taken_or_resting(tx, connection_id, refused is not None)
         ended = tokens.access_expires_at is not None and tokens.access_expires_at <= now
-        task = _Task(deployment, claim, tokens, refused=refused is not None or ended)
+        dead = refused is not None or ended
+        last = began + s.lease - s.call_deadline
+        task = _Task(deployment, claim, tokens, dead, refused is not None, last)
         if tokens.refresh is None:
             message = "Pinterest refuses the access token, and there is no refresh token"
             return _fail(tx, task, "log in again", message)
         if refused is not None and _was_refused_lately(tx, connection_id):
+            # renewing again would not help: only a look that works lets it go on
             message = "Pinterest refuses tokens that it gave out minutes ago"
-            return _fail(tx, task, "login revoked", message)
-    try:
-        answer, used = _ask(deployment.settings, tokens)
-    except ConfigError as problem:
-        with transaction(deployment.engine) as tx:
-            return _fail(tx, task, "log in again", str(problem))
-    try:
-        with transaction(deployment.engine) as tx:
-            write_under(tx, login, claim, epoch=login.c.epoch)  # still ours?
-            return _settle(tx, task, answer, used)
-    except LeaseLost:
+            hold_connection(tx, connection_id, "login revoked", message)
+            release(tx, login, claim)
+            return Renewal.HELD
+    answer, used = _ask(task)
+    return _settle_surely(task, answer, used)
+
+
+def _taken_or_resting(tx: sa.Connection, connection_id: int, refused: bool) -> Renewal:
+    """Why the lease could not be had; while renewing rests, a dead login sends nothing either."""
+    rests_until = sa.select(login.c.not_before).where(
+        login.c.id == connection_id, login.c.not_before > NOW
+    )
+    until = tx.execute(rests_until).scalar()
+    if until is None:
         return Renewal.BUSY
-
-
-def _taken_or_resting(tx: sa.Connection, connection_id: int) -> Renewal:
-    resting = sa.select(login.c.not_before > NOW).where(login.c.id == connection_id)
-    return Renewal.LATER if tx.execute(resting).scalar() else Renewal.BUSY
+    if refused:
+        which = connection.c.id == connection_id
+        tx.execute(sa.update(connection).where(which).values(not_before=until))
+    return Renewal.LATER
 
 
 def _was_refused_lately(tx: sa.Connection, connection_id: int) -> bool:
@@ -141,51 +131,88 @@ def _was_refused_lately(tx: sa.Connection, connection_id: int) -> bool:
     return bool(tx.execute(lately).scalar())
 
 
-def _ask(s: Settings, tokens: Login) -> tuple[Answer, str]:
+def _ask(task: _Task) -> tuple[Answer, str]:
     """The answer to the refresh token, or to the one before it where that one is refused.
 
-    Returns the token it is an answer to. Raises ConfigError where no app is set.
+    Returns the token it is an answer to.
     """
-    app_id, app_secret = s.require_app()
-    client = OAuthClient(s.pinterest_url, app_id, app_secret, Patience.of(s))
-    last_moment = time.monotonic() + s.lease - s.call_deadline
+    s, tokens = task.deployment.settings, task.tokens
+    used = tokens.refresh or ""
     try:
-        used = tokens.refresh or ""
+        app_id, app_secret = s.require_app()
+    except ConfigError as problem:
+        return Answer(None, left=False, fault=str(problem)), used
+    client = OAuthClient(s.pinterest_url, app_id, app_secret, Patience.of(s))
+    try:
+        if time.monotonic() > task.sends_until:  # this process was frozen
+            return Answer(None, left=False, fault="too little of the lease was left"), used
         answer = client.refresh(used)
-        if _is_refusal(answer) and tokens.previous_refresh and time.monotonic() < last_moment:
-            used = tokens.previous_refresh
+        again = tokens.previous_refresh is not None and time.monotonic() < task.sends_until
+        if again and _refusal(answer) is not None:
+            used = tokens.previous_refresh or ""
             answer = client.refresh(used)
         return answer, used
     finally:
         client.close()
 
 
-def _is_refusal(answer: Answer) -> bool:
-    """True when Pinterest said in its own words that it does not take the token, or the app."""
-    return answer.status in (400, 401, 403) and answer.own_words and answer.code != 12
+def _refusal(answer: Answer) -> Entry | None:
+    """The book's entry when Pinterest said in its own words that it does not take the token."""
+    if answer.status not in (400, 401, 403) or not answer.own_words:
+        return None
+    entry = explain(answer.status, answer.code, answer.message)
+    return None if entry.action in (Action.WAIT, Action.WAIT_CONNECTION) else entry
+
+
+def _settle_surely(task: _Task, answer: Answer, used: str) -> Renewal:
+    """Settle; tokens that are in hand are not given up because Postgres is away for a moment."""
+    ends_at = task.sends_until + task.deployment.settings.call_deadline
+    while True:
+        try:
+            with transaction(task.deployment.engine) as tx:
+                return _settle(tx, task, answer, used)
+        except LeaseLost:
+            return Renewal.BUSY
+        except Unavailable:
+            if not answer.ok or time.monotonic() > ends_at:
+                raise
+            time.sleep(COMMIT_PAUSE_S)
 
 
 def _settle(tx: sa.Connection, task: _Task, answer: Answer, used: str) -> Renewal:
     """Act on the answer, in one transaction."""
-    now: datetime = tx.execute(sa.select(NOW)).scalar_one()
-    new = read_tokens(answer.body, now) if answer.ok else None
+    row = tx.execute(
+        sa.select(login.c.version, NOW.label("now"))
+        .where(login.c.id == task.claim.id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None or row.version != task.tokens.version:
+        release(tx, login, task.claim)
+        return Renewal.RENEWED  # by a person, or by who took over
+    new = read_tokens(answer.body, row.now) if answer.ok else None
     if new is not None:
+        rotated = new.refresh not in (None, used)
         store_login(
             tx,
             task.deployment.keyring,
             task.claim.id,
             _completed(new, task.tokens, used),
-            previous_refresh=used if new.refresh not in (None, used) else None,
+            previous_refresh=used if rotated else None,
         )
-        refused = {"refused_at": NOW} if task.refused else {}
+        refused = {"refused_at": NOW} if task.by_pinterest else {}
         release(tx, login, task.claim, **refused)
         _resume(tx, task.claim.id)
         return Renewal.RENEWED
-    if _is_refusal(answer):
-        end = task.tokens.refresh_expires_at
-        expired = end is not None and end <= now
-        return _fail(tx, task, "login expired" if expired else "login revoked", answer.message)
-    return _fail(tx, task, None, answer.message, answer.retry_after)
+    write_under(tx, login, task.claim, epoch=login.c.epoch)  # a refusal counts from its holder only
+    refusal = _refusal(answer)
+    if refusal is None:
+        reason = None if task.deployment.settings.app_id else "log in again"
+        return _fail(tx, task, reason, answer.message, answer.retry_after)
+    if refusal.slug in ("app restricted", "scope missing"):
+        return _fail(tx, task, refusal.slug, answer.message)
+    end = task.tokens.refresh_expires_at
+    expired = end is not None and end <= row.now
+    return _fail(tx, task, "login expired" if expired else "login revoked", answer.message)
 
 
 def _completed(new: Tokens, old: Login, used: str) -> Tokens:
@@ -211,7 +238,9 @@ def _fail(
     There is one only when the access token does not work any more.
     """
     failures = task.tokens.failures + 1
-    later = NOW + seconds(wait or pause(failures, task.deployment.settings))
+    s = task.deployment.settings
+    rest = pause(failures, s) if wait is None else min(max(wait, 1.0), s.backoff_most)
+    later = NOW + seconds(rest)
     release(tx, login, task.claim, failures=failures, not_before=later, problem=message)
     if not task.refused:
         return Renewal.LATER
@@ -228,27 +257,3 @@ def _resume(tx: sa.Connection, connection_id: int) -> None:
     held = sa.select(connection.c.held_reason).where(connection.c.id == connection_id)
     if tx.execute(held).scalar() in (None, *LOGIN_REASONS):
         resume_connection(tx, connection_id)
-
-
-def _chance(connection_id: int, version: int) -> float:
-    """A number in [0, 1) that stays the same for one version of a login."""
-    return (connection_id * 0.618034 + version * 0.414214) % 1
-
-
-def _warn(deployment: Deployment, row: Any, tokens: Login, now: datetime) -> None:
-    """Say in the log, once for each of the days, that a login is about to end."""
-    days = warning_days(tokens, now)
-    if days is None:
-        return
-    untold = sa.or_(login.c.warned_days.is_(None), login.c.warned_days > days)
-    with transaction(deployment.engine) as tx:
-        told = tx.execute(
-            sa.update(login)
-            .where(login.c.id == row.id, login.c.version == tokens.version, untold)
-            .values(warned_days=days)
-        ).rowcount
-    if told:
-        log.warning(
-            "the login of connection %s ends within %s days: pinfold connection replace-login %s",
-            *(row.name, days, row.name),
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,11 +11,15 @@ import sqlalchemy as sa
 from app.connections import open_client, resume_connection
 from app.database import transaction
 from app.deployment import Deployment
+from app.errors import PinfoldError, Unavailable
 from app.lease import NOW, has_passed, seconds
 from app.lists import GONE, RESUMED
 from app.pinterest.oauth import may_change_audiences, roles_of
 from app.pinterest.outcomes import Answer
 from app.tables import audience, connection, customer_list
+
+log = logging.getLogger(__name__)
+Look = Callable[[Deployment, sa.Row[Any]], bool]
 
 
 def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, int]:
@@ -75,23 +81,39 @@ def check_held_once(deployment: Deployment) -> int:
         accounts = tx.execute(
             sa.select(connection).where(
                 connection.c.held_reason.is_not(None),
+                connection.c.removed_at.is_(None),
                 has_passed(connection.c.not_before, s.canary_interval),
             )
         ).all()
         lists = tx.execute(
             sa.select(
-                customer_list.c.id.label("list_id"), customer_list.c.pinterest_list_id, connection
+                customer_list.c.id.label("list_id"),
+                customer_list.c.held_at.label("list_held_at"),
+                customer_list.c.pinterest_list_id,
+                connection,
             )
             .join(audience, audience.c.id == customer_list.c.audience_id)
             .join(connection, connection.c.id == audience.c.connection_id)
             .where(
                 customer_list.c.held_reason == GONE,
+                connection.c.removed_at.is_(None),
                 has_passed(customer_list.c.not_before, s.canary_interval),
             )
         ).all()
-    return sum(_look_at_connection(deployment, row) for row in accounts) + sum(
-        _look_at_list(deployment, row) for row in lists
-    )
+    looks = [(_look_at_connection, row) for row in accounts]
+    looks += [(_look_at_list, row) for row in lists]
+    return sum(_looked(deployment, look, row) for look, row in looks)
+
+
+def _looked(deployment: Deployment, look: Look, row: sa.Row[Any]) -> bool:
+    """One look; what is wrong with one connection keeps nobody from looking at the next."""
+    try:
+        return look(deployment, row)
+    except Unavailable:
+        raise
+    except PinfoldError as problem:
+        log.warning("connection %s cannot be looked at: %s", row.name, problem)
+        return False
 
 
 def _look_at_connection(deployment: Deployment, row: sa.Row[Any]) -> bool:
@@ -100,14 +122,17 @@ def _look_at_connection(deployment: Deployment, row: sa.Row[Any]) -> bool:
     answer = client.get_account()
     client.close()
     lost = answer.ok and not may_change_audiences(roles_of(answer.body))
+    # what was mended meanwhile is left alone
+    still_held = sa.and_(connection.c.id == row.id, connection.c.held_at == row.held_at)
     with transaction(deployment.engine) as tx:
         if answer.ok and not lost:
-            resume_connection(tx, row.id)
+            if tx.execute(sa.select(connection.c.id).where(still_held)).first():
+                resume_connection(tx, row.id)
             return True
-        _look_again_later(deployment, tx, connection, row.id)
+        later = _look_again(deployment)
         if lost:  # the account may be seen, which does not help
-            which = connection.c.id == row.id
-            tx.execute(sa.update(connection).where(which).values(held_reason="role lost"))
+            later["held_reason"] = "role lost"
+        tx.execute(sa.update(connection).where(still_held).values(**later))
     return False
 
 
@@ -116,18 +141,14 @@ def _look_at_list(deployment: Deployment, row: sa.Row[Any]) -> bool:
         client = open_client(deployment, tx, row)
     answer: Answer = client.get_list(row.pinterest_list_id)
     client.close()
+    still_held = sa.and_(
+        customer_list.c.id == row.list_id, customer_list.c.held_at == row.list_held_at
+    )
+    values = RESUMED if answer.ok else _look_again(deployment)
     with transaction(deployment.engine) as tx:
-        if answer.ok:
-            tx.execute(
-                sa.update(customer_list).where(customer_list.c.id == row.list_id).values(**RESUMED)
-            )
-        else:
-            _look_again_later(deployment, tx, customer_list, row.list_id)
+        tx.execute(sa.update(customer_list).where(still_held).values(**values))
     return answer.ok
 
 
-def _look_again_later(
-    deployment: Deployment, tx: sa.Connection, table: sa.Table, row_id: int
-) -> None:
-    later = NOW + seconds(deployment.settings.canary_interval)
-    tx.execute(sa.update(table).where(table.c.id == row_id).values(not_before=later))
+def _look_again(deployment: Deployment) -> dict[str, Any]:
+    return {"not_before": NOW + seconds(deployment.settings.canary_interval)}

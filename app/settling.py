@@ -49,7 +49,8 @@ def stop(tx: sa.Connection, turn: Turn, view: View, verdict: Verdict) -> bool:
     elif verdict.action is Action.RENEW_LOGIN:
         turn.login_refused = True  # renewed once this turn has given its lease back
     elif verdict.action is Action.HOLD_CONNECTION:
-        hold_connection(tx, turn.connection_id, verdict.reason, verdict.message)
+        version = turn.client.login_version
+        hold_connection(tx, turn.connection_id, verdict.reason, verdict.message, version)
     elif verdict.action is Action.WAIT and not _keeps_conflicting(verdict, failures):
         turn.update(tx, failures=failures, not_before=rest)
     else:

@@ -127,8 +127,13 @@ def _look_up(intake: Intake, references: set[str]) -> dict[str, str]:
     if not missing:
         return {}
     audience = tables.audience.c
-    query = sa.select(audience.upstream_id, audience.id).where(
-        audience.upstream_id.in_([name for name in missing if is_storable(name)])
+    query = (
+        sa.select(audience.upstream_id, audience.id)
+        .join(tables.connection, tables.connection.c.id == audience.connection_id)
+        .where(
+            audience.upstream_id.in_([name for name in missing if is_storable(name)]),
+            tables.connection.c.removed_at.is_(None),
+        )
     )
     if intake.connection_id is not None:
         query = query.where(audience.connection_id == intake.connection_id)

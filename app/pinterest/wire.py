@@ -154,7 +154,8 @@ def _wait_named(response: requests.Response, now: float) -> float | None:
     for name in names:
         value = response.headers.get(name, "").strip()
         if value.isascii() and value.replace(".", "", 1).isdigit():
-            return float(value[:18])
+            seconds = float(value[:18])
+            return seconds - now if seconds > now / 2 else seconds  # a moment, or a duration
         try:
             return parsedate_to_datetime(value).timestamp() - now
         except (TypeError, ValueError, OverflowError):

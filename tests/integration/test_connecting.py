@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from app import connecting, connections
+from app.audiences import find_audience
 from app.callback import Callback, read_answer
 from app.connecting import Consent
 from app.errors import ConfigError, NotFound, Refused
@@ -14,6 +15,7 @@ from app.flush import flush_once
 from app.logins import Tokens
 from app.resuming import check_held_once
 from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET, PinterestSimulator
+from tests.integration.processes import eventually
 from tests.workshop import ACCOUNT, Workshop, email_event
 
 PORT = 8085
@@ -189,7 +191,34 @@ def test_a_connection_is_removed_only_when_nothing_of_it_is_left_to_do(app: Work
     assert connections.list_connections(app.deployment) == []
     assert len(app.simulator.books.lists()) == 2
     app.assert_books_balance()
-    connect(app, "main")  # the name is free again
+    assert check_held_once(app.deployment) == 0
+    connect(app, "main")  # the name is free again, and the audience's id as well
+    again = app.activate()
+    assert find_audience(app.deployment, "31001").id == again
+    assert app.stage(email_event(1)).accepted == 1
+
+
+def test_a_removed_connection_that_was_held_is_looked_at_no_more(app: Workshop) -> None:
+    connect(app)
+    app.execute("UPDATE connection SET held_reason = 'role lost', held_at = clock_timestamp()")
+    connections.remove_connection(app.deployment, "main")
+    assert check_held_once(app.deployment) == 0
+    assert app.value("SELECT count(*) FROM connection WHERE held_reason IS NOT NULL") == 0
+
+
+def test_a_look_that_ends_after_the_login_was_mended_changes_nothing(app: Workshop) -> None:
+    connect(app)
+    app.execute("UPDATE connection SET held_reason = 'role lost', held_at = clock_timestamp()")
+    app.simulator.faults.script("slow", operation="any", seconds=0.5)
+    app.simulator.accounts.set_roles(ACCOUNT, "ANALYST")
+    with ThreadPoolExecutor(1) as pool:
+        seen = len(app.simulator.books.requests())
+        look = pool.submit(check_held_once, app.deployment)
+        assert eventually(lambda: len(app.simulator.books.requests()) > seen)
+        app.execute("UPDATE connection SET held_reason = NULL, held_at = NULL")
+        look.result()
+    row = connections.find_connection(app.deployment, "main")
+    assert (row.held_reason, row.not_before) == (None, None)
 
 
 def test_tokens_are_nowhere_in_the_database_in_the_clear(app: Workshop) -> None:

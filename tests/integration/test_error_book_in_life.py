@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from app.cli import root
 from app.connections import add_connection, change_settings
+from app.expiring import renew_due_once
 from app.logins import Tokens
 from app.pinterest.error_book import entry
-from app.renewing import renew_due_once, renew_refused
+from app.renewing import renew_refused
 from app.resuming import retry
 from app.status import read_status
 from tests.workshop import ACCOUNT, TOKEN, Workshop, device_event, email_event, emails, sha1_hex

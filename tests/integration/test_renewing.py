@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from app.connections import add_connection, find_connection
+from app.connections import add_connection, find_connection, hold_connection, replace_token
+from app.expiring import renew_due_once
 from app.logins import read_login
 from app.pinterest.oauth import read_tokens
-from app.renewing import Renewal, renew, renew_due_once, renew_refused
+from app.renewing import Renewal, renew, renew_refused
 from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET, App
+from tests.integration.processes import eventually
 from tests.workshop import ACCOUNT, TOKEN, Workshop, email_event, environment_of
 
 REFRESH = TOKEN.replace("pina_", "pinr_")
@@ -298,3 +300,111 @@ def test_in_a_year_no_login_is_lost(logged_in: Workshop, rotate: bool, away: Any
     logged_in.activate()
     logged_in.deliver_all()
     assert held(logged_in) is None
+
+
+def test_a_login_that_a_person_put_in_meanwhile_counts_more_than_a_renewal(
+    logged_in: Workshop,
+) -> None:
+    logged_in.simulator.faults.script("slow", operation="token", seconds=1.0)
+    connection_id = login(logged_in).id
+    with ThreadPoolExecutor(1) as pool:
+        renewal = pool.submit(renew, logged_in.deployment, connection_id)
+        assert eventually(lambda: len(logged_in.simulator.books.grants()) == 1)
+        replace_token(logged_in.deployment, "main", "pina_by_hand")
+        assert renewal.result() is Renewal.RENEWED
+    assert tokens_of(logged_in).access == "pina_by_hand"
+
+
+def test_a_refusal_of_the_old_login_does_not_hold_the_one_a_person_put_in(
+    logged_in: Workshop,
+) -> None:
+    set_secret(logged_in, "another")
+    logged_in.simulator.faults.script("slow", operation="token", seconds=1.0)
+    connection_id = login(logged_in).id
+    with ThreadPoolExecutor(1) as pool:
+        renewal = pool.submit(renew, logged_in.deployment, connection_id, 1)
+        assert eventually(lambda: len(logged_in.simulator.books.grants()) == 1)
+        replace_token(logged_in.deployment, "main", "pina_by_hand")
+        renewal.result()
+    assert held(logged_in) is None
+    assert login(logged_in).problem is None
+
+
+def test_one_login_that_cannot_be_read_stops_no_other(logged_in: Workshop) -> None:
+    now = logged_in.value("SELECT clock_timestamp()")
+    tokens = read_tokens({"access_token": "pina_2", "refresh_token": REFRESH}, now)
+    assert tokens is not None
+    add_connection(logged_in.deployment, "second", ACCOUNT, tokens)
+    logged_in.execute("UPDATE login SET obtained_at = obtained_at - interval '20 days'")
+    logged_in.execute(
+        "UPDATE login SET access_sealed = substring(access_sealed for 20)"
+        " WHERE id = (SELECT min(id) FROM login)"
+    )
+    assert renew_due_once(logged_in.deployment) == 1
+
+
+@pytest.mark.parametrize("wait", ["999999999999999999", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_an_absurd_wait_is_a_sensible_pause(logged_in: Workshop, wait: str) -> None:
+    logged_in.simulator.faults.script("unavailable", operation="token", retry_after=wait)
+    assert renew(logged_in.deployment, login(logged_in).id) is Renewal.LATER
+    now = logged_in.value("SELECT clock_timestamp()")
+    assert timedelta(0) < login(logged_in).not_before - now <= timedelta(hours=1)
+
+
+def test_while_a_renewal_rests_a_dead_token_is_not_sent_again_and_again(
+    logged_in: Workshop,
+) -> None:
+    audience_id = logged_in.activate()
+    set_secret(logged_in, "another")
+    age(logged_in, 16)
+    renew_due_once(logged_in.deployment)
+    logged_in.simulator.tokens.expire()
+    for _ in range(4):
+        logged_in.deliver(audience_id)
+    refused = [call for call in logged_in.simulator.books.requests() if call.operation != "token"]
+    assert len(refused) == 1
+
+
+def test_a_hold_for_tokens_that_do_not_work_is_not_undone_by_the_next_minute(
+    logged_in: Workshop,
+) -> None:
+    connection_id = login(logged_in).id
+    renew(logged_in.deployment, connection_id, refused=1)
+    assert renew(logged_in.deployment, connection_id, refused=2) is Renewal.HELD
+    assert renew_due_once(logged_in.deployment) == 0
+    assert held(logged_in) == "login revoked"
+
+
+def test_a_renewal_by_the_clock_leaves_the_first_refusal_its_own_renewal(
+    logged_in: Workshop,
+) -> None:
+    age(logged_in, 31)
+    assert renew_due_once(logged_in.deployment) == 1
+    assert renew(logged_in.deployment, login(logged_in).id, refused=2) is Renewal.RENEWED
+
+
+def test_tokens_that_came_after_the_lease_ran_out_are_kept(logged_in: Workshop) -> None:
+    logged_in.simulator.faults.script("slow", operation="token", seconds=1.0)
+    connection_id = login(logged_in).id
+    with ThreadPoolExecutor(1) as pool:
+        renewal = pool.submit(renew, logged_in.deployment, connection_id)
+        assert eventually(lambda: len(logged_in.simulator.books.grants()) == 1)
+        logged_in.execute("UPDATE login SET epoch = epoch + 1, lease_until = NULL")
+        assert renewal.result() is Renewal.RENEWED
+    assert login(logged_in).version == 2
+
+
+def test_a_disguised_refusal_of_the_token_endpoint_only_waits(logged_in: Workshop) -> None:
+    logged_in.simulator.faults.script("transient_400", operation="token", code=1)
+    assert renew(logged_in.deployment, login(logged_in).id, refused=1) is Renewal.LATER
+    assert held(logged_in) is None
+
+
+def test_a_refusal_that_met_the_old_login_does_not_hold_the_new_one(logged_in: Workshop) -> None:
+    connection_id = login(logged_in).id
+    with logged_in.transaction() as tx:
+        hold_connection(tx, connection_id, "scope missing", "no scope", version=0)
+    assert held(logged_in) is None
+    with logged_in.transaction() as tx:
+        hold_connection(tx, connection_id, "scope missing", "no scope", version=1)
+    assert held(logged_in) == "scope missing"

@@ -24,7 +24,7 @@ ROWS = [
     "app.troubles app.sightings",
     "app.rotation app.connections app.quota app.books app.status app.flush",
     "app.audiences app.turn app.resuming app.renewing app.connecting",
-    "app.settling app.evidence",
+    "app.settling app.evidence app.expiring",
     "app.creation",
     "app.delivery app.observing app.rebuilding app.rolling app.showing",
     "app.doctor",
