@@ -7,6 +7,7 @@ the database, never by waiting.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,6 +171,16 @@ class Workshop:
             self.execute(f"UPDATE {table} SET lease_until = now() WHERE lease_until IS NOT NULL")
 
     # Looking.
+
+    def wait_until_blocked(self) -> None:
+        """Until a session waits for a row that another one has locked."""
+        deadline = time.monotonic() + 10
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not self.value(waits):
+            assert time.monotonic() < deadline, "nobody waits for a lock"
 
     def transaction(self) -> Any:
         return transaction(self.deployment.engine)

@@ -215,6 +215,8 @@ def environment_inside(name: str, directory: Path) -> dict[str, str]:
         "PINFOLD_DATABASE_URL_FILE": "postgresql+psycopg2://pinfold@postgres/pinfold",
         "PINFOLD_BROKER_URL_FILE": "amqp://pinfold@rabbitmq:5672//",
         "PINFOLD_KEYS_FILE": new_key(),
+        "PINFOLD_APP_ID_FILE": "",
+        "PINFOLD_APP_SECRET_FILE": "",
     }
     for variable in OURS[name]["environment"]:
         (directory / variable).write_text(contents[variable])

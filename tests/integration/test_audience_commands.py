@@ -89,6 +89,22 @@ def test_rebuild_asks_and_says_that_members_must_be_sent_again(workshop: Worksho
     assert workshop.list_row(audience_id).generation == 2
 
 
+def test_rebuild_first_says_what_can_reach_an_older_list_no_more(workshop: Workshop) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.stage(*emails(range(3)))
+    workshop.flush(audience_id)
+    workshop.simulator.books.delete_list(workshop.list_row(audience_id).pinterest_list_id)
+    pinfold(workshop, "roll-over", "VIP", "--no-wait", "--yes")
+    workshop.deliver_all()
+    said = pinfold(workshop, "rebuild", "VIP", answer="n\n")
+    assert "VIP-EMAIL, an older list, is gone: 3 records that wait for it will not be sent" in said
+    assert workshop.book(audience_id).waiting == 3
+    said = pinfold(workshop, "rebuild", "VIP", "--no-wait", "--yes")
+    assert "VIP-EMAIL: nothing waits for it any more" in said
+    assert "send all members" not in said
+    assert workshop.book(audience_id).not_forwarded == 3
+
+
 def test_roll_over_asks_and_says_what_it_means_for_the_old_lists(workshop: Workshop) -> None:
     audience_id = workshop.ready()
     workshop.stage(*emails(range(3)))

@@ -226,6 +226,29 @@ def test_nothing_is_charged_without_the_right_to_send(workshop: Workshop, change
     assert workshop.list_row(audience_id).charged == 1
 
 
+def test_settling_takes_the_list_before_its_attempts_as_rebuilding_does(workshop: Workshop) -> None:
+    audience_id = workshop.ready()
+    s = workshop.deployment.settings
+    with workshop.transaction() as tx:
+        claim = try_claim(tx, customer_list, workshop.list_id(audience_id), s)
+        assert claim is not None
+        made = charge(tx, claim, s, purpose="ADD", records=1, limit=CAP)
+    assert made is not None
+
+    def settle_it() -> None:
+        with workshop.transaction() as tx:
+            settle(tx, claim, made, Settlement.SENT, Answer(200))
+
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as tx:
+            tx.execute(sa.text("SELECT id FROM customer_list FOR UPDATE"))
+            settling = pool.submit(settle_it)
+            workshop.wait_until_blocked()
+            tx.execute(sa.text("SELECT id FROM attempt FOR UPDATE NOWAIT"))
+        settling.result()
+    assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "sent")
+
+
 def test_an_attempt_is_settled_once_and_gives_its_charge_back_once(workshop: Workshop) -> None:
     audience_id = workshop.ready()
     s = workshop.deployment.settings

@@ -1,9 +1,11 @@
 """Delivery: batches reach Pinterest in order, and every answer of design section 5 is acted on."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from app.connections import change_settings, replace_token
 from app.delivery import deliver_once
@@ -184,6 +186,23 @@ def test_401_and_403_hold_the_connection_until_it_answers_again(
     assert check_held_once(workshop.deployment) == 1
     workshop.deliver_all()
     assert workshop.members() == digests(range(1, 2))
+
+
+def test_a_connection_is_held_before_its_list_is_written_as_settings_are_changed(
+    workshop: Workshop,
+) -> None:
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, email_event(1))
+    workshop.simulator.faults.script("forbidden", operation="patch")
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as tx:
+            tx.execute(sa.text("SELECT id FROM connection FOR NO KEY UPDATE"))
+            delivering = pool.submit(workshop.deliver, audience_id)
+            workshop.wait_until_blocked()
+            tx.execute(sa.text("SELECT id FROM customer_list FOR UPDATE NOWAIT"))
+        delivering.result()
+    assert workshop.value("SELECT held_reason FROM connection") == "not permitted"
+    assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "refused")
 
 
 def test_a_new_token_lets_a_held_connection_go_on(workshop: Workshop) -> None:
@@ -486,6 +505,22 @@ def test_a_worker_that_was_overtaken_settles_nothing(workshop: Workshop) -> None
     workshop.deliver_all()
     assert workshop.attempts(audience_id)[-2:] == [("ADD", 3, "unknown"), ("ADD", 3, "sent")]
     workshop.assert_books_balance()
+
+
+def test_turns_keep_what_pinterest_said_of_a_list_once_a_minute_at_most(
+    workshop: Workshop,
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.execute("DELETE FROM observation")
+    seen = "SELECT count(*) FROM observation"
+    for expected in (1, 1):
+        workshop.upload(audience_id, email_event(1))
+        assert workshop.value(seen) == expected
+    later = "UPDATE observation SET observed_at = observed_at + :s * interval '1 second'"
+    for moved, expected in ((-61, 2), (-61, 3), (1_000, 4)):  # at last the clock was set back
+        workshop.execute(later, s=moved)
+        workshop.upload(audience_id, email_event(1))
+        assert workshop.value(seen) == expected
 
 
 def test_a_list_that_another_worker_holds_is_left_alone(workshop: Workshop) -> None:

@@ -111,9 +111,10 @@ HELD_LISTS = [
 
 def troubles(workshop: Workshop) -> list[tuple[str, Any]]:
     """All that status has to tell, with the name of the list or connection it is about."""
-    (status,) = read_status(workshop.deployment).audiences
-    told = [(f"connection {status.connection}", status.trouble)]
-    told += [(item.name, item.trouble) for item in status.lists]
+    told = []
+    for status in read_status(workshop.deployment).audiences:
+        told.append((f"connection {status.connection}", status.trouble))
+        told += [(item.name, item.trouble) for item in status.lists]
     return [(name, trouble) for name, trouble in told if trouble is not None]
 
 
@@ -213,6 +214,39 @@ def test_a_list_that_waits_for_its_turn_is_told(open_with: Callable[..., Worksho
     workshop.connect(forward_device_id=False)
     workshop.activate()
     workshop.deliver_all()
+    assert_status_tells(workshop, "VIP-EMAIL", "pacing", "goes on by itself", held=False)
+
+
+def test_all_lists_of_a_connection_that_is_rate_limited_say_so(workshop: Workshop) -> None:
+    first = workshop.ready(forward_device_id=False)
+    second = workshop.activate("31002", "Other")
+    third = workshop.activate("31003", "Idle")
+    workshop.deliver_all()
+    queue(workshop, first, email_event(1))
+    queue(workshop, second, email_event(1, audience="31002"))
+    workshop.simulator.faults.script("rate_limited", times=1, reset=3_000)
+    workshop.deliver(first)
+    workshop.deliver_all()
+    assert workshop.list_row(second).failures == workshop.list_row(third).failures == 0
+    told = {name: trouble for name, trouble in troubles(workshop)}
+    assert set(told) == {"VIP-EMAIL", "Other-EMAIL"}  # nothing waits in the third
+    (until,) = workshop.rows("SELECT not_before FROM budget WHERE category = 'ads_write'")[0]
+    assert told["Other-EMAIL"].reason == "rate limited"
+    assert f"{until:%H:%M}" in told["Other-EMAIL"].message
+    workshop.end_pauses()
+    workshop.deliver_all()
+    assert troubles(workshop) == []
+
+
+def test_a_spent_day_of_a_trial_app_is_told_of_all_its_lists(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(trial_app=True)
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.execute(
+        "UPDATE budget SET next_slot_at = now() + interval '5 min' WHERE connection_id = 0"
+    )
+    queue(workshop, audience_id, email_event(1))
     assert_status_tells(workshop, "VIP-EMAIL", "pacing", "goes on by itself", held=False)
 
 

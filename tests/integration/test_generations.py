@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from app.audiences import activate, deactivate, pause, resume
+from app.audiences import activate, deactivate, pause, request_flush, resume
 from app.connections import change_settings
+from app.due import audiences_due
 from app.errors import Refused, UnreadableBody
 from app.flush import flush_once
 from app.lease import try_claim
 from app.observing import observe_due_once
-from app.rebuilding import Rebuilt, rebuild
+from app.rebuilding import Rebuilt, rebuild, unreachable
 from app.resuming import retry
 from app.rolling import plan_roll_over, roll_over
 from app.showing import read_shown
@@ -257,6 +258,87 @@ def test_an_old_list_that_is_held_keeps_its_lane_and_does_not_stop_the_next(
     workshop.deliver_all()
     assert workshop.members() == digests(range(2))
     workshop.assert_books_balance()
+
+
+def older_gone(workshop: Workshop, people: range) -> int:
+    """An audience whose older list was found gone, with so many people in its lane."""
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.stage(*emails(people))
+    workshop.flush(audience_id)
+    workshop.simulator.books.delete_list(workshop.list_row(audience_id).pinterest_list_id)
+    roll_over(workshop.deployment, audience_id)
+    workshop.deliver_all()
+    return audience_id
+
+
+def test_the_lane_of_an_older_list_that_is_gone_is_booked_and_never_moved(
+    workshop: Workshop,
+) -> None:
+    audience_id = older_gone(workshop, range(3))
+    workshop.upload(audience_id, *emails(range(3), REMOVE))
+    assert 'that one is gone: pinfold audience rebuild "VIP"' in notes(workshop)
+    assert unreachable(workshop.deployment, audience_id) == {"VIP-EMAIL": 3}
+    done = rebuilt(workshop, audience_id)
+    assert (done.lists, done.audiences, done.given_up) == ([], [], ["VIP-EMAIL"])
+    book = workshop.book(audience_id)
+    assert (book.waiting, book.not_forwarded) == (0, 3)
+    workshop.assert_books_balance()
+    workshop.deliver_all()
+    assert workshop.members("VIP (2)-EMAIL") == set()
+    assert "older" not in notes(workshop)
+    with pytest.raises(Refused, match="nothing to rebuild"):
+        rebuilt(workshop, audience_id)
+
+
+def test_however_long_the_lane_of_an_older_list_that_is_held_cuts_go_on(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(lane_limit=2)
+    audience_id = older_gone(workshop, range(3))
+    workshop.stage(email_event(7))
+    request_flush(workshop.deployment, audience_id)
+    with workshop.transaction() as tx:
+        assert audiences_due(tx, workshop.deployment.settings) == [audience_id]
+    (shown,) = read_status(workshop.deployment).audiences
+    assert shown.next_upload == "now"
+    assert flush_once(workshop.deployment, audience_id) is not None
+
+
+def test_the_next_upload_waits_for_lanes_that_move_and_for_held_ones_that_are_too_long(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(lane_limit=2)
+    audience_id = workshop.ready(forward_device_id=False)
+
+    def next_upload() -> str:
+        (shown,) = read_status(workshop.deployment).audiences
+        return shown.next_upload
+
+    workshop.simulator.faults.script("teapot")
+    workshop.stage(*emails(range(2)))
+    workshop.flush(audience_id)
+    workshop.stage(email_event(7))
+    assert next_upload() == "after the lane is empty"
+    workshop.deliver_all()
+    assert workshop.list_row(audience_id).held_reason is not None
+    assert next_upload().startswith("in ")
+    assert workshop.flush(audience_id) is not None
+    workshop.stage(email_event(8))
+    assert next_upload() == "once the list that is held goes on"
+    assert workshop.flush(audience_id) is None
+
+
+def test_a_list_rolled_over_while_too_small_gets_its_audience_later(workshop: Workshop) -> None:
+    workshop.simulator.behaviour.refuse_small_audience = True
+    audience_id = workshop.ready(forward_device_id=False)
+    roll_over(workshop.deployment, audience_id)
+    workshop.deliver_all()
+    assert workshop.simulator.books.audiences() == []
+    workshop.simulator.behaviour.refuse_small_audience = False
+    workshop.end_pauses()
+    workshop.deliver_all()
+    names = sorted(each["name"] for each in workshop.simulator.books.audiences())
+    assert names == ["VIP (2)-EMAIL", "VIP-EMAIL"]
 
 
 def test_rolling_over_gives_a_full_audience_room_again(workshop: Workshop) -> None:

@@ -137,6 +137,26 @@ def test_a_refused_delivery_slows_the_connection_down(open_with: Opens) -> None:
         assert lists_due(tx, workshop.deployment.settings) == []
 
 
+def test_a_long_pause_holds_where_the_pauses_after_failures_are_short(open_with: Opens) -> None:
+    workshop = open_with(backoff_most=300)
+    audience_id = workshop.ready()
+    workshop.simulator.faults.script("rate_limited", times=None, reset=3_000)
+    workshop.stage(email_event(1))
+    workshop.flush(audience_id)
+    workshop.deliver(audience_id)
+    with workshop.transaction() as tx:
+        assert lists_due(tx, workshop.deployment.settings) == []
+    assert take(workshop) > 2_900
+    assert workshop.deliver(audience_id) is None  # the list has a pause of its own
+    hear(workshop, Answer(429, retry_after=5))
+    assert budget_row(workshop).rest > 2_900
+    workshop.execute("UPDATE connection SET not_before = now() + interval '50 minutes'")
+    workshop.execute("UPDATE budget SET not_before = NULL")
+    workshop.execute("UPDATE customer_list SET not_before = NULL")
+    workshop.deliver_all()
+    assert len(workshop.patches()) == 1
+
+
 def test_a_refused_read_pauses_reads_and_its_list_but_not_the_writes(workshop: Workshop) -> None:
     audience_id = workshop.ready()
     workshop.stage(email_event(1))
@@ -228,6 +248,14 @@ def test_a_refused_trial_app_rests_as_a_whole_for_up_to_a_day(open_with: Opens) 
     hear(workshop, Answer(429, retry_after=10**12))
     assert 86_000 < take(workshop, second) <= 86_400
     assert take(workshop, second, "ads_read") == 0
+
+
+def test_429s_of_a_trial_app_that_were_under_way_together_halve_once(open_with: Opens) -> None:
+    workshop = trial(open_with, writes_per_minute=400)
+    workshop.connect()
+    for _ in range(4):
+        hear(workshop, REFUSED)
+    assert budget_row(workshop).learnt_per_minute == 200
 
 
 def test_lists_of_a_trial_app_that_rests_are_not_due(open_with: Opens) -> None:

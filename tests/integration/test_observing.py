@@ -17,7 +17,7 @@ from app.resuming import check_held_once
 from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET
 from app.showing import ShownList, read_shown
 from app.status import read_status
-from app.witness import Cause
+from app.witness import Cause, Counters, Finding, Ledger, compare
 from tests.workshop import ACCOUNT, TOKEN, Workshop, email_event, emails
 
 
@@ -397,11 +397,30 @@ def test_a_request_answered_during_the_look_may_be_counted_or_not(workshop: Work
     workshop.upload(audience_id, *emails(range(3)))
     for batches, records in ((1, 1), (2, 4)):
         values = {"batches": batches, "uploaded_records": records, "removed_records": 0}
-        with workshop.transaction() as tx:
-            settings, list_id = workshop.deployment.settings, workshop.list_id(audience_id)
-            found = note_look(tx, settings, list_id, asked_at, values)
+        list_id = workshop.list_id(audience_id)
+        found = note_look(workshop.deployment, list_id, asked_at, values)
         assert found is not None
         assert found.cause is Cause.EXACT
+
+
+def test_no_transaction_is_open_while_the_counters_are_compared(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    open_ones = []
+
+    def compare_and_see(observed: Counters, ledger: Ledger) -> Finding:
+        open_ones.append(
+            workshop.value(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+            )
+        )
+        return compare(observed, ledger)
+
+    monkeypatch.setattr("app.evidence.compare", compare_and_see)
+    assert finding(workshop, audience_id) == ("exact", 0, 0)
+    assert open_ones == [0]
 
 
 # Giving back.
@@ -449,7 +468,10 @@ def test_nothing_is_given_back_in_doubt(open_with: Callable[..., Workshop], doub
     elif doubt == "by our amount":
         workshop.simulator.books.nudge_counters(listed, batches=1, uploaded=3)
     elif doubt == "younger":
-        workshop.execute("UPDATE attempt SET settled_at = settled_at + interval '2 hours'")
+        workshop.execute(
+            "UPDATE attempt SET settled_at = settled_at + interval '2 hours'"
+            " WHERE state = 'unknown'"
+        )
     elif doubt == "under way":
         workshop.execute(
             "INSERT INTO attempt (customer_list_id, purpose, record_count, epoch)"
@@ -461,6 +483,18 @@ def test_nothing_is_given_back_in_doubt(open_with: Callable[..., Workshop], doub
     finding(workshop, audience_id)
     assert workshop.list_row(audience_id).charged == before
     workshop.assert_books_balance()
+
+
+def test_late_counters_of_a_newer_upload_do_not_make_what_landed_look_lost(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(give_back_unknown=True)
+    audience_id = a_day_after_an_unknown_outcome(workshop, "drop_after")
+    workshop.simulator.behaviour.counter_delay = 3_600
+    workshop.upload(audience_id, *emails(range(20, 23)))  # as many as landed, counted later
+    assert finding(workshop, audience_id) == ("did not land", 0, 0)
+    assert workshop.list_row(audience_id).charged == 10
+    workshop.assert_charges_cover_what_was_sent()
 
 
 def test_an_unconfirmed_creation_keeps_its_charge(open_with: Callable[..., Workshop]) -> None:

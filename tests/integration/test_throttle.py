@@ -128,6 +128,22 @@ def test_a_list_does_not_join_where_others_stand_in_line(
     assert 8 < join() <= 9
 
 
+def test_a_list_that_has_to_read_first_stands_in_line_with_the_observers(
+    workshop: Workshop,
+) -> None:
+    """Observers call nobody up, so whoever left their line would wait for the next due check."""
+    audience_id = workshop.ready()
+    workshop.stage(email_event(1))
+    workshop.flush(audience_id)
+    workshop.execute("UPDATE customer_list SET unknown_streak = 2")
+    slots(workshop, 1, "ads_read")
+    workshop.execute(
+        "UPDATE budget SET next_slot_at = now() + interval '1.2 s' WHERE category = 'ads_read'"
+    )
+    workshop.deliver(audience_id)
+    assert len(workshop.members()) == 1
+
+
 def test_pinterest_sees_no_more_writes_than_the_limit(open_with: Callable[..., Workshop]) -> None:
     limit = 1_200  # a second's worth is 20: the pace shows without a long wait
     workshop = open_with(writes_per_minute=limit, records_per_request=1)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli import root
+from app.lists import GONE
 from app.pinterest.entries import Action, Entry, Retried, Seen, Who
 from app.pinterest.error_book import ENTRIES, entries_about, entry, explain, fix_of
 from app.pinterest.outcomes import Answer, Settlement, judge
@@ -166,6 +167,11 @@ def test_names_are_filled_in_as_a_shell_takes_them() -> None:
     assert "`pinfold audience rebuild 'Lapsed {buyers}'`" in fix
     assert "`pinfold connection replace-login main`" in fix_of("log in again", connection="main")
     assert "`pinfold connection replace-login NAME`" in fix_of("log in again")
+
+
+def test_rebuilding_is_advised_only_for_what_it_takes() -> None:
+    advised = {known.slug for known in ENTRIES if "audience rebuild" in known.fix}
+    assert advised == {GONE}
 
 
 def test_a_reason_that_the_book_does_not_have_is_explained_as_an_unknown_answer() -> None:

@@ -114,6 +114,11 @@ def test_the_golden_table(
     assert (verdict.settlement, verdict.action, verdict.reason) == (settlement, action, reason)
 
 
+def test_what_an_answer_holds_is_not_shown_with_it() -> None:
+    """The answer to a grant holds both tokens."""
+    assert "pina" not in repr(Answer(200, {"access_token": "pina_secret"}))
+
+
 ANSWERS = st.builds(
     Answer,
     st.none() | st.integers(100, 599),

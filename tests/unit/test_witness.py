@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -108,6 +110,14 @@ def test_too_many_different_open_requests_never_accuse_another_writer() -> None:
     unknown = tuple(effect("ADD", 1 << number) for number in range(30))
     found = compare(total(list(unknown[15:]), PLACEHOLDER), Ledger(PLACEHOLDER, unknown))
     assert found.cause in (Cause.LANDED, Cause.UNEXPLAINED)
+
+
+def test_five_hundred_different_open_requests_are_judged_within_a_breath() -> None:
+    unknown = tuple(effect("ADD", 7_919 * number % 100_003 + 1) for number in range(500))
+    observed = total(list(unknown[::2]), PLACEHOLDER).plus(Counters(0, 1, 0))
+    began = process_time()
+    compare(observed, Ledger(PLACEHOLDER, unknown))
+    assert process_time() - began < 3
 
 
 @pytest.mark.parametrize(
