@@ -24,7 +24,7 @@ from app.deployment import Deployment
 from app.due import lists_due
 from app.errors import LeaseLost, UnreadableBody
 from app.keyring import batch_purpose
-from app.lease import NOW, release, try_claim
+from app.lease import NOW, has_passed, release, seconds, try_claim
 from app.pinterest.outcomes import Settlement, judge
 from app.pinterest.replies import list_values
 from app.quota import Lot, abandon_in_flight, book_over_cap, room
@@ -33,6 +33,8 @@ from app.settling import book_lane, hold, settle_batch, settle_probe, stop
 from app.tables import batch, customer_list, observation
 from app.turn import Paused, Turn, View, client_of, unknown_values
 
+SEEN_LATELY = 60.0
+"""Seconds after an observation in which turns with the list add none."""
 UNKNOWNS_BEFORE_LOOKING = 2
 """Unknown outcomes in a row after which a read must succeed before the next charge."""
 
@@ -222,9 +224,22 @@ def _next_in_turn(turn: Turn) -> int | None:
 
 
 def _end(turn: Turn) -> None:
-    """Give the lease back and keep what Pinterest last said of the list."""
+    """Give the lease back and keep, now and then, what Pinterest last said of the list."""
     with transaction(turn.deployment.engine) as tx:
         values = list_values(turn.last_reply)
-        if values["batches"] is not None:
+        if values["batches"] is not None and not _seen_lately(tx, turn.claim.id):
             tx.execute(sa.insert(observation).values(customer_list_id=turn.claim.id, **values))
         release(tx, customer_list, turn.claim, **({"served_at": NOW} if turn.posts else {}))
+
+
+def _seen_lately(tx: sa.Connection, list_id: int) -> bool:
+    """True a minute long after counters were kept: turns are short, and a row each is too many."""
+    newest = (
+        sa.select(observation.c.observed_at)
+        .where(observation.c.customer_list_id == list_id, observation.c.batches.is_not(None))
+        .order_by(observation.c.id.desc())
+        .limit(1)
+        .subquery()
+    )
+    rests = sa.not_(has_passed(newest.c.observed_at + seconds(SEEN_LATELY), SEEN_LATELY))
+    return bool(tx.execute(sa.select(rests)).scalar())

@@ -49,7 +49,7 @@ class Facts:
     lane_records: int
     """Unsettled records in lanes that can move now: the next cut waits for them."""
     held_records: int
-    """Unsettled records in lanes that wait for a person or a condition."""
+    """Unsettled records in lanes of current lists that wait for a person or a condition."""
     held_connection: bool
     flush_messages: int
     flush_age: timedelta
@@ -156,17 +156,15 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
         .join(account, account.c.id == audience.c.connection_id)
         .where(
             has_passed(audience.c.lease_until, s.lease, once=True),
-            has_passed(audience.c.not_before, s.backoff_most, once=True),
+            has_passed(audience.c.not_before, s.longest_pause, once=True),
             sa.or_(
                 audience.c.state == "deactivated",
                 sa.and_(
                     audience.c.state == "active",
                     account.c.held_reason.is_(None),
                     wanted,
-                    audience.c.id.not_in(_lanes(held=False)),
-                    audience.c.id.not_in(
-                        _lanes(held=True).having(sa.func.sum(batch.c.record_count) > s.lane_limit)
-                    ),
+                    audience.c.id.not_in(moving_lanes()),
+                    audience.c.id.not_in(long_lanes(s)),
                 ),
             ),
         )
@@ -175,12 +173,25 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
     return list(tx.execute(query).scalars())
 
 
-def _lanes(*, held: bool) -> sa.Select[Any]:
-    """The audiences with unsettled batches in a list that is held, or that is not."""
+def moving_lanes() -> sa.Select[Any]:
+    """The audiences whose next cut waits for a lane: of a list that is not held."""
+    return _lanes().where(customer_list.c.held_reason.is_(None))
+
+
+def long_lanes(s: Settings) -> sa.Select[Any]:
+    """The audiences whose held lanes are too long for another cut.
+
+    An older list gets none of it, so that its lane, however long, stops nothing.
+    """
+    held = _lanes().where(customer_list.c.current, customer_list.c.held_reason.is_not(None))
+    return held.having(sa.func.sum(batch.c.record_count) > s.lane_limit)
+
+
+def _lanes() -> sa.Select[Any]:
     return (
         sa.select(customer_list.c.audience_id)
         .join(batch, batch.c.customer_list_id == customer_list.c.id)
-        .where(batch.c.state == "waiting", customer_list.c.held_reason.is_not(None) == held)
+        .where(batch.c.state == "waiting")
         .group_by(customer_list.c.audience_id)
     )
 
@@ -208,10 +219,11 @@ def lists_due(
         connection.c.create_on_activation,
     )
     no_audience_yet = sa.and_(
-        customer_list.c.current,
+        # an older list asks again where it has a time for it: it was too small when rolled over
+        sa.or_(customer_list.c.current, customer_list.c.audience_not_before.is_not(None)),
         customer_list.c.pinterest_list_id.is_not(None),
         customer_list.c.pinterest_audience_id.is_(None),
-        has_passed(customer_list.c.audience_not_before, s.backoff_most, once=True),
+        has_passed(customer_list.c.audience_not_before, s.longest_pause, once=True),
     )
     sends = sa.and_(audience.c.state == "active", forwarded())
     books = sa.or_(audience.c.state == "deactivated", sa.not_(forwarded()))
@@ -222,13 +234,13 @@ def lists_due(
         .where(
             sa.true() if connection_id is None else connection.c.id == connection_id,
             has_passed(customer_list.c.lease_until, s.lease, once=True),
-            has_passed(customer_list.c.not_before, s.backoff_most, once=True),
+            has_passed(customer_list.c.not_before, s.longest_pause, once=True),
             sa.or_(
                 sa.and_(
                     sends,
                     customer_list.c.held_reason.is_(None),
                     connection.c.held_reason.is_(None),
-                    has_passed(connection.c.not_before, s.backoff_most, once=True),
+                    has_passed(connection.c.not_before, s.longest_pause, once=True),
                     _may_write(s),
                     sa.or_(lane, wanted, no_audience_yet),
                 ),
@@ -250,7 +262,7 @@ def _may_write(s: Settings) -> sa.ColumnElement[bool]:
             sa.not_(has_passed(budget.c.not_before, longest, once=True)),
         )
 
-    own = connection.c.id.not_in(resting(s.backoff_most))
+    own = connection.c.id.not_in(resting(s.longest_pause))
     if not s.trial_app:
         return own
     return sa.and_(own, sa.not_(resting(DAY).where(budget.c.connection_id == APP).exists()))
@@ -264,10 +276,11 @@ def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:
     ).where(staged_chunk.c.audience_id == audience_id)
     waiting = chunk.subquery()
     held = customer_list.c.held_reason.is_not(None)
+    growing = sa.and_(held, customer_list.c.current)
     lanes = (
         sa.select(
             sa.func.coalesce(sa.func.sum(batch.c.record_count).filter(~held), 0).label("free"),
-            sa.func.coalesce(sa.func.sum(batch.c.record_count).filter(held), 0).label("held"),
+            sa.func.coalesce(sa.func.sum(batch.c.record_count).filter(growing), 0).label("held"),
         )
         .join(customer_list, customer_list.c.id == batch.c.customer_list_id)
         .where(customer_list.c.audience_id == audience_id, batch.c.state == "waiting")

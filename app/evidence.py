@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from app.database import transaction
 from app.deployment import Deployment
 from app.quota import give_back_unknown
-from app.settings import Settings
 from app.tables import attempt, observation
 from app.witness import PLACEHOLDER, Counters, Finding, Ledger, compare, effect
 
@@ -27,28 +26,46 @@ GIVEN_BACK = "given back: a day later the counters were exactly what was accepte
 
 
 def note_look(
-    tx: sa.Connection, s: Settings, list_id: int, asked_at: datetime, values: dict[str, Any]
+    deployment: Deployment, list_id: int, asked_at: datetime, values: dict[str, Any]
 ) -> Finding | None:
     """Keep what a look that began at ``asked_at`` saw; None where Pinterest gave no counters.
 
     ``values`` are columns of an observation. Gives charges back where that is set and proven.
     """
-    observed = _counters(values)
-    finding = None
+    s = deployment.settings
+    observed, finding, proven = _counters(values), None, False
     if observed is not None:
-        ledger = read_ledger(tx, list_id, asked_at, s.call_deadline)
-        finding = compare(observed, ledger)
-        if s.give_back_unknown and observed == ledger.accepted and not ledger.meanwhile:
+        with transaction(deployment.engine) as tx:
+            ledger = read_ledger(tx, list_id, asked_at, s.call_deadline)
+        finding = compare(observed, ledger)  # takes a moment: no transaction is open meanwhile
+        proven = observed == ledger.accepted and not ledger.meanwhile
+    with transaction(deployment.engine) as tx:
+        if s.give_back_unknown and proven and _is_counted(tx, list_id, asked_at):
             give_back_unknown(tx, list_id, DOUBT, GIVEN_BACK)
-    tx.execute(
-        sa.insert(observation).values(
-            customer_list_id=list_id,
-            observed_at=asked_at,
-            finding=sa.null() if finding is None else finding.as_json(),
-            **values,
+        tx.execute(
+            sa.insert(observation).values(
+                customer_list_id=list_id,
+                observed_at=asked_at,
+                finding=sa.null() if finding is None else finding.as_json(),
+                **values,
+            )
         )
-    )
     return finding
+
+
+def _is_counted(tx: sa.Connection, list_id: int, asked_at: datetime) -> bool:
+    """True when the counters had a day for all that was accepted.
+
+    Counters may come late. A newer request that is not counted yet, by as much as an unknown one
+    that landed, would make it look lost.
+    """
+    lately = sa.select(attempt.c.id).where(
+        attempt.c.customer_list_id == list_id,
+        attempt.c.state == "sent",
+        attempt.c.purpose.in_(WRITES),
+        attempt.c.settled_at > asked_at - timedelta(seconds=DOUBT),
+    )
+    return tx.execute(lately.limit(1)).first() is None
 
 
 def _counters(values: dict[str, Any]) -> Counters | None:

@@ -50,7 +50,7 @@ def try_claim(connection: sa.Connection, table: sa.Table, row_id: int, s: Settin
         .where(
             table.c.id == row_id,
             has_passed(table.c.lease_until, s.lease),
-            has_passed(table.c.not_before, s.backoff_most),
+            has_passed(table.c.not_before, s.longest_pause),
         )
         .values(epoch=table.c.epoch + 1, lease_until=NOW + seconds(s.lease))
         .returning(table.c.epoch)

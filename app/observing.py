@@ -122,7 +122,7 @@ def _due(s: Settings) -> sa.Select[Any]:
             audience.c.state != "deactivated",
             connection.c.removed_at.is_(None),
             connection.c.held_reason.is_(None),
-            has_passed(connection.c.not_before, s.backoff_most, once=True),
+            has_passed(connection.c.not_before, s.longest_pause, once=True),
             _time_has_come(s),
         )
         .order_by(in_turn, customer_list.c.id)
@@ -161,8 +161,7 @@ def _look(this: _Round, row: sa.Row[Any]) -> bool:
             _heed(this, row, listed)
         return False
     values = list_values(listed.body) | _look_at_audience(this, row)
-    with transaction(this.deployment.engine) as tx:
-        note_look(tx, this.deployment.settings, row.id, asked_at, values)
+    note_look(this.deployment, row.id, asked_at, values)
     return True
 
 

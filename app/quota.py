@@ -120,6 +120,9 @@ def settle(
 
     Raises LeaseLost when another epoch took over: it has settled this attempt as unknown.
     """
+    given_back = made.records if settlement is Settlement.REFUSED else 0
+    # the list before its attempts: whoever rebuilds it locks them in this order
+    write_under(tx, customer_list, claim, charged=customer_list.c.charged - given_back)
     updated = tx.execute(
         sa.update(attempt)
         .where(
@@ -138,8 +141,6 @@ def settle(
     )
     if updated.rowcount != 1:
         raise LeaseLost(f"attempt {made.attempt_id} was settled by a later worker")
-    given_back = made.records if settlement is Settlement.REFUSED else 0
-    write_under(tx, customer_list, claim, charged=customer_list.c.charged - given_back)
 
 
 def abandon_in_flight(tx: sa.Connection, claim: Claim) -> list[sa.Row[tuple[int | None, str]]]:

@@ -3,6 +3,9 @@
 Nothing can reach a list that is gone, so what waits in its lane moves, sealed anew, to the list
 that takes its place: it is neither lost nor booked away (promises 1 and 4). A new list begins
 empty; its members have to be sent again, and nobody but the upstream system has them.
+
+The lane of an older list that is gone has no such place: the current list may have had later
+uploads, and an old ADD would undo a newer REMOVE (promise 2). It is booked as not forwarded.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from app.deployment import Deployment
 from app.errors import Refused
 from app.generations import NextList, fence, insert_next
 from app.keyring import KeyRing, batch_purpose
-from app.lease import Claim
+from app.lease import NOW, Claim
 from app.lists import GONE, RESUMED
 from app.quota import abandon_in_flight
 from app.standing import AUDIENCE_GONE
@@ -30,13 +33,22 @@ class Rebuilt:
     lists: list[NextList]
     audiences: list[str]
     """Names of lists that stand, and whose audience is made again."""
+    given_up: list[str]
+    """Names of older lists that are gone, and whose lane was booked as not forwarded."""
+
+
+def unreachable(deployment: Deployment, audience_id: int) -> dict[str, int]:
+    """What ``rebuild`` would book as not forwarded now: records, by the names of older lists."""
+    with transaction(deployment.engine) as tx:
+        return {row.name: row.records for row in _older_gone(tx, audience_id)}
 
 
 def rebuild(deployment: Deployment, audience_id: int) -> Rebuilt:
     """Replace each list that is gone at Pinterest; let audiences that are gone be made again.
 
-    What waits for a list that is gone waits for the next one from then on. Raises Refused when
-    nothing is gone, or the audience is deactivated.
+    What waits for a list that is gone waits for the next one from then on; what waits for an
+    older one that is gone is booked as not forwarded. Raises Refused when nothing is gone, or the
+    audience is deactivated.
     """
     with transaction(deployment.engine) as tx:
         row = fence(tx, audience_id)
@@ -47,25 +59,69 @@ def rebuild(deployment: Deployment, audience_id: int) -> Rebuilt:
         remade = [old for old in lists if old.held_reason != GONE and _audience_is_gone(tx, old)]
         for old in remade:
             _forget_audience(tx, old.id)
-        if not made and not remade:
+        given_up = _older_gone(tx, audience_id)
+        for old in given_up:
+            _give_up(tx, old)
+        if not made and not remade and not given_up:
             raise Refused(
                 f"nothing of {row.name} is known to be gone at Pinterest, so there is nothing to "
                 f'rebuild; pinfold audience show "{row.name}" says what was last seen'
             )
-    return Rebuilt(made, [old.name for old in remade])
+    return Rebuilt(made, [old.name for old in remade], [old.name for old in given_up])
 
 
 def _replace(tx: sa.Connection, deployment: Deployment, old: sa.Row[Any]) -> NextList:
     """Make the next generation of a list that is gone, under the same name, with its lane."""
-    tx.execute(
-        sa.update(customer_list)
-        .where(customer_list.c.id == old.id)
-        .values(epoch=old.epoch + 1, lease_until=None, current=False, **RESUMED)
-    )
-    abandon_in_flight(tx, Claim(old.id, old.epoch + 1))
+    _retire(tx, old)
     list_id = insert_next(tx, old, old.name)
     records = _move_lane(tx, deployment, old.id, list_id)
     return NextList(list_id, old.name, old.id, old.name, records)
+
+
+def _retire(tx: sa.Connection, old: sa.Row[Any]) -> None:
+    """Fence whoever works with a list that is gone; nothing is asked for it any more."""
+    tx.execute(
+        sa.update(customer_list)
+        .where(customer_list.c.id == old.id)
+        .values(
+            epoch=old.epoch + 1,
+            lease_until=None,
+            current=False,
+            audience_not_before=None,
+            **RESUMED,
+        )
+    )
+    abandon_in_flight(tx, Claim(old.id, old.epoch + 1))
+
+
+def _give_up(tx: sa.Connection, old: sa.Row[Any]) -> None:
+    """Book the lane of an older list that is gone as not forwarded."""
+    _retire(tx, old)
+    tx.execute(
+        sa.update(batch)
+        .where(batch.c.customer_list_id == old.id, batch.c.state == "waiting")
+        .values(state="not_forwarded", settled_at=NOW, payload=None)
+    )
+
+
+def _older_gone(tx: sa.Connection, audience_id: int) -> Sequence[sa.Row[Any]]:
+    """Older lists that are gone with something in their lane, and how many records that is."""
+    records = (
+        sa.select(sa.func.sum(batch.c.record_count))
+        .where(batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting")
+        .scalar_subquery()
+    )
+    return tx.execute(
+        sa.select(customer_list, records.label("records"))
+        .where(
+            customer_list.c.audience_id == audience_id,
+            ~customer_list.c.current,
+            customer_list.c.held_reason == GONE,
+            records.is_not(None),
+        )
+        .order_by(customer_list.c.id)
+        .with_for_update()
+    ).all()
 
 
 def _move_lane(tx: sa.Connection, deployment: Deployment, old_id: int, new_id: int) -> int:

@@ -31,6 +31,24 @@ def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, i
         mine = sa.true() if audience_id is None else audience.c.id == audience_id
         ids = sa.select(audience.c.id).where(mine)
         accounts = sa.select(audience.c.connection_id).where(mine)
+        # connections, audiences, lists: in the order in which everybody locks them
+        held = tx.execute(
+            sa.select(connection.c.id)
+            .where(
+                connection.c.id.in_(accounts) if audience_id is not None else sa.true(),
+                connection.c.held_reason.is_not(None),
+            )
+            .order_by(connection.c.id)
+            .with_for_update()
+        ).scalars()
+        resumed = list(held)
+        for connection_id in resumed:
+            resume_connection(tx, connection_id)
+        tx.execute(
+            sa.update(audience)
+            .where(audience.c.id.in_(ids), audience.c.not_before.is_not(None))
+            .values(not_before=None, flush_failures=0)
+        )
         waits = sa.or_(
             customer_list.c.held_reason.is_not(None), customer_list.c.not_before.is_not(None)
         )
@@ -39,25 +57,8 @@ def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, i
             .where(customer_list.c.audience_id.in_(ids), waits)
             .values(**RESUMED)
         ).rowcount
-        held = (
-            tx.execute(
-                sa.select(connection.c.id).where(
-                    connection.c.id.in_(accounts) if audience_id is not None else sa.true(),
-                    connection.c.held_reason.is_not(None),
-                )
-            )
-            .scalars()
-            .all()
-        )
-        for connection_id in held:
-            resume_connection(tx, connection_id)
-        tx.execute(
-            sa.update(audience)
-            .where(audience.c.id.in_(ids), audience.c.not_before.is_not(None))
-            .values(not_before=None, flush_failures=0)
-        )
         chunks = tx.execute(_RETURN_CHUNKS, {"audience_id": audience_id}).rowcount
-    return {"connections": len(held), "lists": lists, "chunks": chunks}
+    return {"connections": len(resumed), "lists": lists, "chunks": chunks}
 
 
 _RETURN_CHUNKS = sa.text("""

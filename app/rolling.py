@@ -17,6 +17,7 @@ from app.database import transaction
 from app.deployment import Deployment
 from app.errors import Refused
 from app.generations import NextList, fence, insert_next
+from app.lease import NOW
 from app.lists import GONE, forwarded
 from app.tables import audience, batch, connection, customer_list
 
@@ -47,12 +48,23 @@ def roll_over(deployment: Deployment, audience_id: int) -> RollOver:
         plan = _plan(tx, fence(tx, audience_id))
         made = []
         for each, old in zip(plan.lists, _forwarded_lists(tx, audience_id), strict=True):
-            tx.execute(
-                sa.update(customer_list).where(customer_list.c.id == old.id).values(current=False)
-            )
+            _make_older(tx, old.id)
             list_id = insert_next(tx, old, each.name)
             made.append(NextList(list_id, each.name, old.id, old.name, each.records))
     return RollOver(plan.audience, plan.next_name, made)
+
+
+def _make_older(tx: sa.Connection, list_id: int) -> None:
+    """Let a list take no new uploads; it goes on asking for its audience where it has none."""
+    c = customer_list.c
+    ask_at = sa.case(
+        (c.pinterest_audience_id.is_(None), sa.func.coalesce(c.audience_not_before, NOW))
+    )
+    tx.execute(
+        sa.update(customer_list)
+        .where(c.id == list_id)
+        .values(current=False, audience_not_before=ask_at)
+    )
 
 
 def _plan(tx: sa.Connection, row: sa.Row[Any]) -> RollOver:

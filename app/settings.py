@@ -24,6 +24,8 @@ STATE = Path(".pinfold")
 RUN_FILES = (STATE / "stack" / "run.json", STATE / "demo" / "run.json")
 CAP = 300_000_000
 """Raw records after which nothing more is sent to one Pinterest audience."""
+LONGEST_WAIT = 3_600.0
+"""Seconds: no answer of Pinterest stops anything for longer, but for an app on trial access."""
 
 
 class Settings(BaseModel):
@@ -94,6 +96,15 @@ class Settings(BaseModel):
                     "address only, with PINFOLD_ALLOW_PLAIN_HTTP=1"
                 )
         return self
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds no pause of a list, an audience or a connection exceeds, whoever asked for it.
+
+        A stored time much further ahead was not set by this clock (`app.lease.has_passed`). Only
+        pauses of a trial app may take longer, up to a day.
+        """
+        return max(self.backoff_most, self.canary_interval, self.quarantine, LONGEST_WAIT)
 
     def require_database_url(self) -> str:
         """The database's address with its driver spelled out; raises ConfigError without one."""

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from app.database import transaction
 from app.deployment import Deployment
-from app.due import SWEEP, flush_age
+from app.due import SWEEP, flush_age, long_lanes, moving_lanes
 from app.forecast import LEVELS
 from app.lease import NOW
+from app.lists import GONE
 from app.sightings import Pace, finding_of, last_seen, read_paces, seen_of
 from app.standing import AUDIENCE_GONE, NO_AUDIENCE, NOT_CREATED, is_too_small, standing
 from app.tables import (
@@ -90,7 +91,7 @@ def read_status(deployment: Deployment) -> Status:
         last_check = tx.execute(
             sa.select(sweep.c.finished_at).where(sweep.c.name == SWEEP)
         ).scalar()
-        lists = _lists(tx, s.record_cap, read_list_troubles(tx, s.quarantine))
+        lists = _lists(tx, s.record_cap, read_list_troubles(tx, s))
         troubles = read_connection_troubles(tx)
         audiences = [
             _audience(row, now, lists.get(row.id, []), troubles.get(row.connection_id))
@@ -121,6 +122,8 @@ def _audiences(tx: sa.Connection, deployment: Deployment) -> list[sa.Row[Any]]:
             sa.func.coalesce(aside.c.n, 0).label("set_aside"),
             sa.func.coalesce(connection.c.flush_messages, s.flush_messages).label("flush_messages"),
             flush_age(s).label("flush_age"),
+            audience.c.id.in_(moving_lanes()).label("lane_moves"),
+            audience.c.id.in_(long_lanes(s)).label("lane_too_long"),
         )
         .join(connection, connection.c.id == audience.c.connection_id)
         .outerjoin(waiting, waiting.c.audience_id == audience.c.id)
@@ -133,7 +136,7 @@ def _audiences(tx: sa.Connection, deployment: Deployment) -> list[sa.Row[Any]]:
 def _audience(
     row: sa.Row[Any], now: datetime, lists: list[ListStatus], trouble: Trouble | None
 ) -> AudienceStatus:
-    next_upload, at = _next_upload(row, now, any(item.in_lane for item in lists))
+    next_upload, at = _next_upload(row, now)
     return AudienceStatus(
         audience_id=row.id,
         upstream_id=row.upstream_id,
@@ -152,12 +155,14 @@ def _audience(
     )
 
 
-def _next_upload(row: sa.Row[Any], now: datetime, in_lane: bool) -> tuple[str, datetime | None]:
+def _next_upload(row: sa.Row[Any], now: datetime) -> tuple[str, datetime | None]:
     """What triggers the next upload, in words, and when if that is a time."""
     if row.state != "active":
         return f"none while {row.state}", None
-    if in_lane:
+    if row.lane_moves:
         return "after the lane is empty", None
+    if row.lane_too_long:
+        return "once the list that is held goes on", None
     if not row.waiting:
         return "nothing waits", None
     due_at: datetime = (row.last_upload_at or row.activated_at) + row.flush_age
@@ -262,6 +267,15 @@ def _notes(row: sa.Row[Any], pace: Pace | None) -> list[str]:
     if finding and (finding.alarming or (row.doubted and finding.unknown)):
         notes.append(finding.sentence)
     if row.older:
-        held = f"; that one is held: {row.older_held}" if row.older_held else ""
-        notes.append(f"{row.older:,} records wait for the older list and go first{held}")
+        notes.append(_older_lane(row))
     return notes
+
+
+def _older_lane(row: sa.Row[Any]) -> str:
+    found = f"{row.older:,} records wait for the older list and go first"
+    if row.older_held == GONE:
+        return (
+            f'{found}; that one is gone: pinfold audience rebuild "{row.audience_name}" books them '
+            "as not forwarded"
+        )
+    return f"{found}; that one is held: {row.older_held}" if row.older_held else found

@@ -25,7 +25,7 @@ from app.lease import NOW, Claim, has_passed, seconds, write_under
 from app.lists import forwarded
 from app.pinterest.client import PinterestClient
 from app.pinterest.heeding import heed
-from app.pinterest.outcomes import Answer, Settlement, Verdict, judge
+from app.pinterest.outcomes import Action, Answer, Settlement, Verdict, judge
 from app.pinterest.throttle import take_slot
 from app.quota import Charge, Lot, charge, settle
 from app.tables import audience, connection, customer_list
@@ -83,7 +83,7 @@ class Turn:
         ).one_or_none()
         if row is None:
             raise LeaseLost(f"list {self.claim.id} was taken over")
-        longest = self.deployment.settings.backoff_most
+        longest = self.deployment.settings.longest_pause
         around = tx.execute(
             sa.select(
                 audience.c.name,
@@ -165,6 +165,8 @@ class Turn:
 
     def settle(self, tx: sa.Connection, sent: Sent) -> None:
         """Record what became of the attempt, and what the answer says about the pace."""
+        if sent.verdict.action is Action.HOLD_CONNECTION:
+            self._lock_connection(tx)
         settle(tx, self.claim, sent.charge, sent.verdict.settlement, sent.answer)
         heed(tx, self.connection_id, self.deployment.settings, sent.answer)
 
@@ -176,15 +178,22 @@ class Turn:
         """Raise LeaseLost unless the lease is still ours, before writing elsewhere under it."""
         self.update(tx, epoch=customer_list.c.epoch)
 
+    def _lock_connection(self, tx: sa.Connection) -> None:
+        """Before the list: whoever changes the connection's settings locks them in this order."""
+        mine = sa.select(connection.c.id).where(connection.c.id == self.connection_id)
+        tx.execute(mine.with_for_update(key_share=True))
+
     def _await_slot(self, category: str = "ads_write") -> None:
         """Wait for a rate slot, under the lease but before the charge and in no transaction.
 
         Raises Paused when it is too far off: the list comes back when it can wait for it. A turn
-        that would begin in a crowd ends silently: one of those in line calls the list up.
+        that would begin in a crowd of writers ends silently: one of those in line calls the list
+        up. Readers join any line: it may be of observers, who call nobody up.
         """
         s = self.deployment.settings
+        joining = category == "ads_write" and self.posts == 0
         with transaction(self.deployment.engine) as tx:
-            wait = take_slot(tx, self.connection_id, s, category, joining=self.posts == 0)
+            wait = take_slot(tx, self.connection_id, s, category, joining=joining)
         if wait > s.patience:
             if wait < math.inf:
                 later = min(wait - s.patience, s.backoff_most)

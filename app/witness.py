@@ -163,15 +163,20 @@ def _fewest_landed(difference: Counters, ledger: Ledger) -> int | None:
 def _sums(
     sums: dict[Counters, int], requests: Iterable[Counters], most: Counters, *, price: int
 ) -> dict[Counters, int]:
-    """Every sum within ``most`` that some of the requests add up to, with its lowest price."""
+    """Sums within ``most`` that some of the requests add up to, with their lowest price.
+
+    Every one of them, or the first ``MOST_SUMS``.
+    """
     for each, count in Counter(requests).items():
         found = dict(sums)
         for start, paid in sums.items():
             for times in range(1, count + 1):
                 total = start.plus(each, times)
-                if not total.within(most) or len(found) >= MOST_SUMS:
+                if not total.within(most):
                     break
                 found[total] = min(paid + price * times, found.get(total, paid + price * times))
+                if len(found) >= MOST_SUMS:
+                    return found
         sums = found
     return sums
 

@@ -8,9 +8,9 @@ from app.books import purge_receipts_once
 from app.delivery import deliver_once
 from app.due import check_due_once
 from app.evidence import thin_observations_once
+from app.expiring import renew_due_once
 from app.flush import flush_once
 from app.observing import observe_due_once
-from app.expiring import renew_due_once
 from app.resuming import check_held_once
 from workers.celery_app import app
 from workers.doorbell import CeleryDoorbell

@@ -95,12 +95,18 @@ def rebuild(
 ) -> None:
     """Make again what is gone at Pinterest: a list under the same name, or only its audience.
 
-    A new list is empty, and nobody but you has its members: send them all again.
+    A new list is empty, and nobody but you has its members: send them all again. What waits for an
+    older list that is gone is not sent.
 
     Example: pinfold audience rebuild "Lapsed buyers" --yes
     """
     outside: Outside = ctx.obj
     row = audiences.find_audience(outside.deployment, audience, connection)
+    for name, records in rebuilding.unreachable(outside.deployment, row.id).items():
+        say(
+            f"{name}, an older list, is gone: {records:,} records that wait for it will not be "
+            "sent, they are booked as not forwarded"
+        )
     if not yes:
         say(f"what is gone of {row.name} at Pinterest is made again; a new list begins empty")
         typer.confirm("rebuild?", abort=True)
@@ -111,9 +117,12 @@ def rebuild(
             say(f"  {each.records:,} records that waited for that one go to the new one")
     for name in rebuilt.audiences:
         say(f"{name}: its list stands with all members, only its audience is made again")
+    for name in rebuilt.given_up:
+        say(f"{name}: nothing waits for it any more")
     if rebuilt.lists:
         say(f"the new list begins empty: send all members of {row.name} again from your system")
-    say("a campaign on what is gone must be pointed to the new audience in the Ads Manager")
+    if rebuilt.lists or rebuilt.audiences:
+        say("a campaign on what is gone must be pointed to the new audience in the Ads Manager")
     _ring(outside, row.id, [each.list_id for each in rebuilt.lists], wait and row.state == "active")
 
 

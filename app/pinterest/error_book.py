@@ -274,8 +274,7 @@ LISTS = (
         Retried.NO,
         "Pinterest refuses even one harmless record on this list, so the list is at fault and not "
         "the records. The message is Pinterest's.",
-        "Mend at Pinterest what the message names, then `pinfold retry {audience}`; or make a new "
-        "list with `pinfold audience rebuild {audience}`.",
+        "Mend at Pinterest what the message names, then `pinfold retry {audience}`.",
     ),
     Entry(
         "list refused",

@@ -6,10 +6,10 @@ import sqlalchemy as sa
 
 from app.backoff import pause
 from app.lease import NOW, seconds
-from app.pinterest.outcomes import LONGEST_WAIT, Answer
+from app.pinterest.outcomes import Answer
 from app.pinterest.pacing import DAY, after_answer, after_refusal
 from app.pinterest.slots import learn, look
-from app.settings import Settings
+from app.settings import LONGEST_WAIT, Settings
 from app.tables import APP, budget
 
 TRIAL_REST = 3_600.0
@@ -31,7 +31,8 @@ def heed(
     refused = answer.status == 429
     if not refused and answer.allowance is None:
         return
-    row = look(tx, connection_id, s, category)[-1]
+    rows = look(tx, connection_id, s, category)
+    row = rows[-1]
     wait = _rest_asked_for(answer, s)
     if wait is not None:  # first: whoever takes a slot locks the app's row before the other, too
         _rest(tx, APP if s.trial_app else connection_id, s, category, wait)
@@ -39,7 +40,7 @@ def heed(
         learn(
             tx, row, category, after_answer(row.lesson, answer.allowance, row.configured, row.now)
         )
-    elif not row.paused:
+    elif not any(each.paused for each in rows):  # a trial app's pause is in the app's row
         lesson = after_refusal(row.lesson, answer.allowance, row.configured, row.now)
         learn(tx, row, category, lesson)
 
@@ -59,7 +60,7 @@ def _rest_asked_for(answer: Answer, s: Settings) -> float | None:
 
 def _rest(tx: sa.Connection, connection_id: int, s: Settings, category: str, wait: float) -> None:
     """Pause a category, without shortening a pause that stands."""
-    absurd = NOW + seconds(3 * (DAY if s.trial_app else s.backoff_most))
+    absurd = NOW + seconds(3 * (DAY if s.trial_app else s.longest_pause))
     stands = sa.case((budget.c.not_before < absurd, budget.c.not_before))
     tx.execute(
         sa.update(budget)

@@ -16,10 +16,10 @@ from typing import Any
 from app.pinterest.entries import Action, Entry
 from app.pinterest.error_book import entry, explain
 from app.pinterest.pacing import Allowance
+from app.settings import LONGEST_WAIT
 
 __all__ = [
     "LONGEST_MESSAGE",
-    "LONGEST_WAIT",
     "Action",
     "Answer",
     "Settlement",
@@ -42,7 +42,7 @@ class Answer:
     """What came back of one request; ``status`` is None when nothing did."""
 
     status: int | None
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)  # of a grant: tokens
     request_id: str | None = None
     retry_after: float | None = None
     """Seconds, when Pinterest named any."""
@@ -84,9 +84,6 @@ class Verdict:
     message: str = ""
     wait: float | None = None
     """Seconds to wait when Pinterest named them; else the caller backs off."""
-
-
-LONGEST_WAIT = 3_600.0
 
 
 def judge(answer: Answer) -> Verdict:

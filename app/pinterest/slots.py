@@ -105,7 +105,7 @@ def _values(s: Settings, category: str) -> dict[str, Any]:
         # beyond these nothing was ever stored: the clock was set back since
         "furthest_slot": s.patience + 2 * spacing(SLOWEST, MINUTE),
         "furthest_day_slot": s.patience + 2 * day_step,
-        "furthest_pause": 3 * s.backoff_most,
+        "furthest_pause": 3 * s.longest_pause,
         "furthest_day_pause": 3 * DAY,
         "short_line": SHORT_LINE,
     }

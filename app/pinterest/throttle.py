@@ -49,6 +49,8 @@ class Pace(NamedTuple):
     """What is in force: less than configured while a lesson counts."""
     paused_until: datetime | None
     """When the next request may go, where that is further off than workers wait for."""
+    paused: bool
+    """A pause is in force, of the connection or, on trial access, of the app."""
     day_limit: int | None
     """Of all connections together; None unless the app has trial access."""
     day_used: int
@@ -64,6 +66,7 @@ def read_pace(
         configured_per_minute=own.configured,
         per_minute=min(own.configured, own.lesson.per_minute if own.lesson else own.configured),
         paused_until=own.slot_at if own.wait > s.patience else None,
+        paused=any(row.paused for row in rows),
         day_limit=TRIAL_DAY[category] if s.trial_app else None,
         day_used=rows[0].used_today,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -194,13 +195,20 @@ def test_a_connection_is_held_before_its_list_is_written_as_settings_are_changed
     audience_id = workshop.ready()
     queue(workshop, audience_id, email_event(1))
     workshop.simulator.faults.script("forbidden", operation="patch")
-    with ThreadPoolExecutor(1) as pool:
+    locked = Event()
+
+    def change_settings_slowly() -> None:
         with workshop.transaction() as tx:
             tx.execute(sa.text("SELECT id FROM connection FOR NO KEY UPDATE"))
-            delivering = pool.submit(workshop.deliver, audience_id)
+            locked.set()
             workshop.wait_until_blocked()
             tx.execute(sa.text("SELECT id FROM customer_list FOR UPDATE NOWAIT"))
-        delivering.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(change_settings_slowly)
+        assert locked.wait(10)
+        workshop.deliver(audience_id)
+        changing.result()
     assert workshop.value("SELECT held_reason FROM connection") == "not permitted"
     assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "refused")
 

@@ -228,7 +228,7 @@ def test_all_lists_of_a_connection_that_is_rate_limited_say_so(workshop: Worksho
     workshop.deliver(first)
     workshop.deliver_all()
     assert workshop.list_row(second).failures == workshop.list_row(third).failures == 0
-    told = {name: trouble for name, trouble in troubles(workshop)}
+    told = dict(troubles(workshop))
     assert set(told) == {"VIP-EMAIL", "Other-EMAIL"}  # nothing waits in the third
     (until,) = workshop.rows("SELECT not_before FROM budget WHERE category = 'ads_write'")[0]
     assert told["Other-EMAIL"].reason == "rate limited"

@@ -335,10 +335,42 @@ def test_a_list_rolled_over_while_too_small_gets_its_audience_later(workshop: Wo
     workshop.deliver_all()
     assert workshop.simulator.books.audiences() == []
     workshop.simulator.behaviour.refuse_small_audience = False
-    workshop.end_pauses()
+    workshop.execute("UPDATE customer_list SET audience_not_before = now()")
     workshop.deliver_all()
     names = sorted(each["name"] for each in workshop.simulator.books.audiences())
     assert names == ["VIP (2)-EMAIL", "VIP-EMAIL"]
+
+
+def test_a_list_rolled_over_while_its_audience_is_made_again_gets_it_too(
+    workshop: Workshop,
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.simulator.books.remove_audience(workshop.list_row(audience_id).pinterest_audience_id)
+    workshop.execute("UPDATE customer_list SET observe_not_before = NULL")
+    observe_due_once(workshop.deployment)
+    rebuilt(workshop, audience_id)
+    roll_over(workshop.deployment, audience_id)
+    workshop.deliver_all()
+    names = sorted(each["name"] for each in workshop.simulator.books.audiences())
+    assert names == ["VIP (2)-EMAIL", "VIP-EMAIL"]
+
+
+def test_no_audience_is_asked_for_of_a_list_that_was_replaced_because_it_is_gone(
+    workshop: Workshop,
+) -> None:
+    workshop.simulator.behaviour.refuse_small_audience = True
+    audience_id = workshop.ready(forward_device_id=False)
+    old = vanish(workshop, audience_id)
+    rebuilt(workshop, audience_id)
+    workshop.simulator.behaviour.refuse_small_audience = False
+    workshop.execute(
+        "UPDATE customer_list SET audience_not_before = now() WHERE audience_not_before > now()"
+    )
+    workshop.deliver_all()
+    held = "SELECT held_reason FROM customer_list WHERE pinterest_list_id = :l"
+    assert workshop.value(held, l=old) is None
+    asked = "SELECT count(*) FROM attempt WHERE purpose = 'AUDIENCE'"
+    assert workshop.value(asked) == 2
 
 
 def test_rolling_over_gives_a_full_audience_room_again(workshop: Workshop) -> None:

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from app.pinterest.outcomes import (
     LONGEST_MESSAGE,
-    LONGEST_WAIT,
     Action,
     Answer,
     Settlement,
     judge,
     redact,
 )
+from app.settings import LONGEST_WAIT
 
 SENT, REFUSED, UNKNOWN = Settlement.SENT, Settlement.REFUSED, Settlement.UNKNOWN
 
