@@ -12,6 +12,10 @@ The way of an event, one module a step:
 5. ``books``     shows that received = waiting + not forwarded + folded + sent + over the cap
                  + quarantined, from two sides that were written independently.
 
+Beside it: ``connecting`` logs in, ``expiring`` and ``renewing`` keep logins alive, ``observing``
+asks what Pinterest makes of each list, ``rotation`` replaces the keys that everything stored is
+sealed with. What an answer of Pinterest means stands in one place, ``pinterest.error_book``.
+
 Nothing here knows of Celery: ``workers`` decides when a step happens. The broker is only a
 doorbell, Postgres is the only state.
 """
