@@ -94,7 +94,7 @@ def browser(directory: Path) -> Iterator[Page]:
             port = _port(directory / "DevToolsActivePort", process)
             socket = loop.run_until_complete(_tab(port))
             yield Page(loop, socket)
-            socket.close()
+            loop.run_until_complete(_closed(socket))
         finally:
             process.kill()
             loop.close()
@@ -107,6 +107,10 @@ def _port(written: Path, process: subprocess.Popen[bytes]) -> int:
         assert time.monotonic() < deadline, "the browser did not start"
         time.sleep(0.05)
     return int(written.read_text().split()[0])
+
+
+async def _closed(socket: WebSocketClientConnection) -> None:
+    socket.close()  # within the loop, which the farewell is written in
 
 
 async def _tab(port: int) -> WebSocketClientConnection:
