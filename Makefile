@@ -2,7 +2,9 @@
 #   make demo    the whole service on sample traffic, nothing else to install    (ARGS=--exit)
 #   make test    the test suite                                                  (ARGS="-k cap")
 #   make check   format, lint, types, import direction, migration drift
+#   make mutants the code broken on purpose, to see that a test notices          (ARGS="refund")
 #   make bench   the numbers, as ratios                                          (ARGS="flush")
+#   make torture the whole service under every fault at once, and a judge        (ARGS="--seed 7")
 #   make lock    resolve the dependencies anew
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ARGS ?=
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check mutants torture bench lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -38,8 +40,14 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_directions.py tests/integration/test_migrations.py
 
+mutants: $(READY)
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 bench: $(READY)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+torture: $(READY)
+	@$(BIN)/python -m tests.faults.torture $(ARGS)
 
 lock:
 	@$(BIN)/python -m pip install --quiet uv

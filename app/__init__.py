@@ -14,7 +14,9 @@ The way of an event, one module a step:
 
 Beside it: ``connecting`` logs in, ``expiring`` and ``renewing`` keep logins alive, ``observing``
 asks what Pinterest makes of each list, ``rotation`` replaces the keys that everything stored is
-sealed with. What an answer of Pinterest means stands in one place, ``pinterest.error_book``.
+sealed with. After a loss, ``recovering`` tells a restored database what Pinterest knows, and
+``forgetting`` goes on without a lost key. What an answer of Pinterest means stands in one place,
+``pinterest.error_book``.
 
 Nothing here knows of Celery: ``workers`` decides when a step happens. The broker is only a
 doorbell, Postgres is the only state.

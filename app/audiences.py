@@ -17,6 +17,7 @@ from app.connections import find_connection
 from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
+from app.events import LONGEST_TEXT, is_storable
 from app.gate import close_gate
 from app.lease import NOW
 from app.lists import ensure_lists, forget_pauses
@@ -36,16 +37,24 @@ class Activated:
 def activate(
     deployment: Deployment, name: str, upstream_id: str, connection_name: str | None
 ) -> Activated:
+    """Forward an upstream audience over a connection, the only one where none is named."""
+    connection_id = find_connection(deployment, connection_name).id
+    return activate_over(deployment, connection_id, name, upstream_id)
+
+
+def activate_over(
+    deployment: Deployment, connection_id: int, name: str, upstream_id: str
+) -> Activated:
     """Forward an upstream audience from now on. Safe to repeat; reuses lists and counts.
 
-    Raises Refused when the upstream id is already activated under another name.
+    Raises ConfigError for a name or an id that cannot be one, Refused when the upstream id is
+    activated under another name.
     """
     name, upstream_id = name.strip(), upstream_id.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ConfigError(f"an audience needs a name of 1 to {LONGEST_NAME} printable characters")
-    if not upstream_id or "\x00" in upstream_id:
+    if not upstream_id or len(upstream_id) > LONGEST_TEXT or not is_storable(upstream_id):
         raise ConfigError("an audience needs its id in the upstream system: --id UPSTREAM_ID")
-    connection_id = find_connection(deployment, connection_name).id
     with transaction(deployment.engine) as tx:
         is_new = tx.execute(
             insert(audience)
@@ -162,6 +171,33 @@ def find_audience(
     raise NotFound(
         f"{len(exact)} audiences are called {reference}: name its upstream id and --connection"
     )
+
+
+def find_upstream(
+    deployment: Deployment, connection_id: int, upstream_id: str
+) -> sa.Row[Any] | None:
+    """An audience of a connection by its upstream id, in whatever state."""
+    query = sa.select(audience).where(
+        audience.c.connection_id == connection_id, audience.c.upstream_id == upstream_id
+    )
+    with transaction(deployment.engine) as tx:
+        return tx.execute(query).one_or_none()
+
+
+def is_latest(deployment: Deployment, audience_id: int, asked_at_us: int) -> bool:
+    """Note when an upstream system asked for the audience's present state.
+
+    False when it asked for something later already; then its wish is out of date.
+    """
+    newer = sa.func.coalesce(audience.c.subscribed_at_us, 0) <= asked_at_us
+    with transaction(deployment.engine) as tx:
+        return bool(
+            tx.execute(
+                sa.update(audience)
+                .where(audience.c.id == audience_id, newer)
+                .values(subscribed_at_us=asked_at_us)
+            ).rowcount
+        )
 
 
 def _lock(tx: sa.Connection, audience_id: int) -> sa.Row[Any]:

@@ -4,11 +4,14 @@
 
 Received comes from intake's receipts, the other side from chunks, uploads and batches, so the
 balance can fail. The ledger beside it: charged = what the attempts that were not refused carried.
-All is read by one statement, hence from one instant, while everything runs.
+Both are one view of the database, ``books``, hence from one instant while everything runs, and
+there for whoever asks in SQL. What was dropped in time stands in it as sums (``app.purging``).
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,98 +19,32 @@ import sqlalchemy as sa
 
 from app.database import transaction
 from app.deployment import Deployment
+from app.due import note_sweep
+from app.tables import book_sum, receipt
 
-RECEIPTS_KEPT_DAYS = 8
-"""A dedupe key holds for a week; a day more, so that no clock cuts it short."""
-
-_SQL = sa.text("""
-WITH received AS (
-    SELECT audience_id, sum(email)::bigint AS email, sum(maid)::bigint AS maid FROM (
-        SELECT r.audience_id, r.email, r.maid
-          FROM receipt, unnest(audience_ids, email_counts, maid_counts)
-               AS r(audience_id, email, maid)
-        UNION ALL SELECT audience_id, email_received, maid_received FROM carried
-    ) AS sums GROUP BY audience_id
-), staged AS (
-    SELECT audience_id, sum(email_count)::bigint AS email, sum(maid_count)::bigint AS maid FROM (
-        SELECT audience_id, email_count, maid_count FROM staged_chunk
-        UNION ALL SELECT audience_id, email_count, maid_count FROM held_chunk
-    ) AS chunks GROUP BY audience_id
-), cut AS (
-    SELECT audience_id,
-           sum(email_not_forwarded)::bigint AS email_off, sum(email_folded)::bigint AS email_folded,
-           sum(maid_not_forwarded)::bigint AS maid_off, sum(maid_folded)::bigint AS maid_folded
-      FROM upload GROUP BY audience_id
-), lanes AS (
-    SELECT l.audience_id, l.list_type,
-           coalesce(sum(record_count) FILTER (WHERE state = 'waiting'), 0)::bigint AS waiting,
-           coalesce(sum(record_count) FILTER (WHERE state = 'sent'), 0)::bigint AS sent,
-           coalesce(sum(record_count) FILTER (WHERE state = 'over_cap'), 0)::bigint AS over_cap,
-           coalesce(sum(record_count) FILTER (WHERE state = 'not_forwarded'), 0)::bigint AS off,
-           coalesce(sum(record_count) FILTER (WHERE state = 'quarantined'), 0)::bigint
-               AS quarantined
-      FROM batch JOIN customer_list l ON l.id = batch.customer_list_id
-     GROUP BY l.audience_id, l.list_type
-), ledger AS (
-    SELECT l.audience_id, l.list_type, sum(l.charged)::bigint AS charged,
-           coalesce(sum(a.records), 0)::bigint AS attempted
-      FROM customer_list l LEFT JOIN (
-           SELECT customer_list_id, sum(record_count) AS records
-             FROM attempt WHERE state <> 'refused' GROUP BY customer_list_id
-      ) a ON a.customer_list_id = l.id
-     GROUP BY l.audience_id, l.list_type
+log = logging.getLogger(__name__)
+SWEEP = "books"
+ITEMS = (
+    *("received", "waiting", "not_forwarded", "folded", "sent", "over_cap", "quarantined"),
+    *("charged", "attempted"),
 )
-SELECT a.id AS audience_id, a.name AS audience, a.upstream_id, c.name AS connection, t.list_type,
-       coalesce(CASE t.list_type WHEN 'EMAIL' THEN r.email ELSE r.maid END, 0) AS received,
-       coalesce(CASE t.list_type WHEN 'EMAIL' THEN s.email ELSE s.maid END, 0)
-           + coalesce(n.waiting, 0) AS waiting,
-       coalesce(CASE t.list_type WHEN 'EMAIL' THEN u.email_off ELSE u.maid_off END, 0)
-           + coalesce(n.off, 0) AS not_forwarded,
-       coalesce(CASE t.list_type WHEN 'EMAIL' THEN u.email_folded ELSE u.maid_folded END, 0)
-           AS folded,
-       coalesce(n.sent, 0) AS sent, coalesce(n.over_cap, 0) AS over_cap,
-       coalesce(n.quarantined, 0) AS quarantined,
-       coalesce(g.charged, 0) AS charged, coalesce(g.attempted, 0) AS attempted
-  FROM audience a
-  JOIN connection c ON c.id = a.connection_id
- CROSS JOIN (VALUES ('EMAIL'), ('MAID')) AS t(list_type)
-  LEFT JOIN received r ON r.audience_id = a.id
-  LEFT JOIN staged s ON s.audience_id = a.id
-  LEFT JOIN cut u ON u.audience_id = a.id
-  LEFT JOIN lanes n ON n.audience_id = a.id AND n.list_type = t.list_type
-  LEFT JOIN ledger g ON g.audience_id = a.id AND g.list_type = t.list_type
- ORDER BY c.name, a.name, a.id, t.list_type
-""")
+"""What is counted: received, the six that it must equal, and the two sides of the ledger."""
 
-
-_PURGE = sa.text("""
-WITH old AS (
-    DELETE FROM receipt WHERE received_at < clock_timestamp() - :days * interval '1 day'
-    RETURNING audience_ids, message_counts, email_counts, maid_counts
-), sums AS (
-    INSERT INTO carried AS c (audience_id, message_count, email_received, maid_received)
-    SELECT o.audience_id, sum(o.messages), sum(o.email), sum(o.maid)
-      FROM old, unnest(audience_ids, message_counts, email_counts, maid_counts)
-           AS o(audience_id, messages, email, maid)
-     GROUP BY o.audience_id
-    ON CONFLICT (audience_id) DO UPDATE
-       SET message_count = c.message_count + excluded.message_count,
-           email_received = c.email_received + excluded.email_received,
-           maid_received = c.maid_received + excluded.maid_received
-)
-SELECT count(*) FROM old
-""")
+_LISTS = sa.text(f"""
+SELECT audience_id, audience, upstream_id, connection, list_type, {", ".join(ITEMS)}
+  FROM books ORDER BY connection, audience, audience_id, list_type
+""")  # noqa: S608 names of columns
+_SUMS = sa.text(f"""
+SELECT connection_id, count(*) FILTER (WHERE NOT balanced) AS unbalanced,
+       {", ".join(f"sum({item})::bigint AS {item}" for item in ITEMS)}
+  FROM books GROUP BY connection_id
+""")  # noqa: S608 names of columns
 
 
 @dataclass(frozen=True)
-class ListBook:
-    """One list of one audience, all its generations together; counts are identities."""
+class Book:
+    """Counts of identities, and of records in the ledger."""
 
-    audience_id: int
-    audience: str
-    upstream_id: str
-    connection: str
-    list_type: str
     received: int
     waiting: int
     not_forwarded: int
@@ -132,22 +69,61 @@ class ListBook:
         return asdict(self) | {"balanced": self.balanced}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListBook(Book):
+    """One list of one audience, all its generations together."""
+
+    audience_id: int
+    audience: str
+    upstream_id: str
+    connection: str
+    list_type: str
+
+
 def read_books(deployment: Deployment) -> list[ListBook]:
     with transaction(deployment.engine) as tx:
-        return [ListBook(**row._mapping) for row in tx.execute(_SQL)]  # noqa: SLF001 SQLAlchemy's API
+        return [ListBook(**row._mapping) for row in tx.execute(_LISTS)]  # noqa: SLF001 SQLAlchemy's API
+
+
+def in_sum(books: Iterable[Book]) -> Book:
+    """All lists together. Differences of single lists can cancel out in it: look at these too."""
+    rows = list(books)
+    return Book(*(sum(getattr(row, item) for row in rows) for item in ITEMS))
+
+
+def check_books_once(deployment: Deployment) -> int:
+    """Keep the sums per connection for monitoring; returns how many lists do not balance."""
+    with transaction(deployment.engine) as tx:
+        rows = tx.execute(_SUMS).all()
+        tx.execute(sa.delete(book_sum))
+        values = [
+            {"connection_id": row.connection_id, "item": item, "identities": getattr(row, item)}
+            for row in rows
+            for item in ITEMS
+        ]
+        if values:
+            tx.execute(sa.insert(book_sum), values)
+        unbalanced: int = sum(row.unbalanced for row in rows)
+        note_sweep(tx, SWEEP, unbalanced)
+    if unbalanced:
+        log.error("the books of %s lists do not balance: pinfold books --check", unbalanced)
+    return unbalanced
 
 
 def rejected_by_reason(deployment: Deployment) -> dict[str, int]:
     """What intake rejected within the time receipts are kept, beside the books."""
-    query = sa.text(
-        "SELECT key AS reason, sum(value::bigint)::bigint AS events"
-        "  FROM receipt, jsonb_each_text(rejected) GROUP BY key ORDER BY 2 DESC"
-    )
-    with transaction(deployment.engine) as tx:
-        return {row.reason: row.events for row in tx.execute(query)}
+    return _by_reason(deployment, receipt.c.rejected)
 
 
-def purge_receipts_once(deployment: Deployment) -> int:
-    """Drop receipts past their use; their sums are carried in the same transaction."""
+def noted_by_reason(deployment: Deployment) -> dict[str, int]:
+    """What intake ignored as no membership change, or took in spite of a doubt, likewise."""
+    return _by_reason(deployment, receipt.c.noted)
+
+
+def _by_reason(deployment: Deployment, column: sa.Column[Any]) -> dict[str, int]:
+    each = sa.func.jsonb_each_text(column).table_valued("key", "value")
+    count = sa.func.sum(sa.cast(each.c.value, sa.BigInteger))
+    query = sa.select(each.c.key, count).select_from(receipt.join(each, sa.true()))
     with transaction(deployment.engine) as tx:
-        return int(tx.execute(_PURGE, {"days": RECEIPTS_KEPT_DAYS}).scalar_one())
+        rows = tx.execute(query.group_by(each.c.key).order_by(count.desc(), each.c.key))
+        return {reason: int(found) for reason, found in rows}

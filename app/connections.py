@@ -144,7 +144,7 @@ def find_connection(deployment: Deployment, name: str | None) -> sa.Row[Any]:
     known = ", ".join(row.name for row in rows)
     if name is None:
         raise NotFound(f"there are several connections, name one with --connection: {known}")
-    raise NotFound(f"there is no connection {name}; there are: {known}")
+    raise NotFound(f"there is no such connection; there are: {known}")
 
 
 def list_connections(deployment: Deployment) -> list[sa.Row[Any]]:

@@ -7,6 +7,10 @@ Creating has no idempotency key and names are not unique; other tools use the sa
 unknown outcome the quarantine passes first; then a list is adopted only if it has the exact name,
 a fresh creation time, one batch with one record, and an id in no row of ours. Audiences are
 matched by the list they are made from.
+
+A restored database does not know the lists that were made after its backup, and by now they were
+written to. So each new list of a restored connection is looked for first, and one of its name made
+between the backup and the recovery is adopted with all that Pinterest counted for it.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ from app.backoff import pause
 from app.database import transaction
 from app.lease import NOW, seconds
 from app.pinterest.outcomes import Action, Answer, Settlement, judge
-from app.pinterest.replies import audience_values
+from app.pinterest.replies import audience_values, list_values
+from app.reconciling import counted, reconcile
 from app.settings import CAP
 from app.settling import hold, stop
 from app.tables import attempt, customer_list, observation
@@ -46,9 +51,12 @@ def make_list(turn: Turn, view: View) -> bool:
     """Create the customer list, or adopt the one that an unknown attempt made. True: go on."""
     row = view.list
     if row.create_unknown_at is not None:
-        calm_at = row.create_unknown_at + timedelta(seconds=turn.deployment.settings.quarantine)
+        # a beginning that lies ahead shows that the clock was set back: all of it is still to come
+        unknown_at = min(row.create_unknown_at, view.now)
+        calm_at = unknown_at + timedelta(seconds=turn.deployment.settings.quarantine)
         if calm_at > view.now:
-            _rest_until(turn, calm_at)
+            with transaction(turn.deployment.engine) as tx:
+                turn.update(tx, not_before=calm_at, create_unknown_at=unknown_at)
             return False
         return _adopt_or_forget(turn, view)
     return _create(turn, view)
@@ -82,24 +90,34 @@ def _create(turn: Turn, view: View) -> bool:
 
 
 def _adopt_or_forget(turn: Turn, view: View) -> bool:
-    """Look whether an unknown attempt made the list: adopt it, or create anew in the next step."""
-    oldest = _first_unknown_attempt(turn) - CLOCK_TOLERANCE
-    candidates = []
+    """Look whether the list was made already: adopt it, or create anew in the next step."""
+    oldest = _earliest(turn, view) - CLOCK_TOLERANCE
+    candidates: dict[str, dict[str, Any]] = {}
     for item in _items(turn, view, turn.client.list_pages()):
         if item is None:
             return False
         created = item.get("created_time")
         if isinstance(created, int | float) and created < oldest.timestamp():
             break  # newest first: everything that follows is older still
-        if item.get("name") == view.list.name and _is_untouched(item):
-            candidates.append(_digits(item.get("id")))
+        list_id = _digits(item.get("id"))
+        fits = _is_untouched(item) or _is_forgotten(view, item)
+        if list_id and item.get("name") == view.list.name and fits:
+            candidates[list_id] = item
     with transaction(turn.deployment.engine) as tx:
-        free = [found for found in candidates if found and not _is_ours(tx, found)]
+        free = [found for found in candidates if not _is_ours(tx, found)]
         if len(free) > 1:
             hold(tx, turn, "several lists", f"{len(free)} new lists have this name at Pinterest")
             return False
         turn.update(tx, create_unknown_at=None, pinterest_list_id=free[0] if free else None)
+        if free and _is_forgotten(view, candidates[free[0]]):
+            _charge_forgotten(tx, turn, view, list_values(candidates[free[0]]))
     return True
+
+
+def _charge_forgotten(tx: sa.Connection, turn: Turn, view: View, seen: dict[str, Any]) -> None:
+    """Charge what a list had before we came to know it again, and a request that may be late."""
+    most = view.connection.records_per_request or turn.deployment.settings.records_per_request
+    reconcile(tx, turn.claim.id, (counted(seen) or 0) + most, view.now, seen)
 
 
 def make_audience(turn: Turn, view: View) -> bool:
@@ -108,7 +126,7 @@ def make_audience(turn: Turn, view: View) -> bool:
     A refusal is no failure: the list may still be too small. It is tried again later.
     """
     list_id = view.list.pinterest_list_id
-    if _attempted_audience(turn):
+    if view.connection.restored_at is not None or _attempted_audience(turn):
         for item in _items(turn, view, turn.client.audience_pages()):
             if item is None:
                 return False
@@ -173,9 +191,25 @@ def _is_untouched(item: dict[str, Any]) -> bool:
     return item.get("num_batches") == 1 and item.get("num_uploaded_user_records") == 1
 
 
+def _is_forgotten(view: View, item: dict[str, Any]) -> bool:
+    """Made when a restored database cannot know of it: after the backup, before the recovery."""
+    account, created = view.connection, item.get("created_time")
+    if account.restored_at is None or not isinstance(created, int | float):
+        return False
+    began = (account.backup_taken_at - CLOCK_TOLERANCE).timestamp()
+    return bool(began <= created <= (account.restored_at + CLOCK_TOLERANCE).timestamp())
+
+
 def _is_ours(tx: sa.Connection, list_id: str) -> bool:
     query = sa.select(customer_list.c.id).where(customer_list.c.pinterest_list_id == list_id)
     return tx.execute(query).first() is not None
+
+
+def _earliest(turn: Turn, view: View) -> datetime:
+    """When the first create without a known end began; that of a forgotten one, at the backup."""
+    began = _first_unknown_attempt(turn)
+    backup = view.connection.backup_taken_at
+    return began if backup is None else min(began, backup)
 
 
 def _first_unknown_attempt(turn: Turn) -> datetime:
@@ -199,11 +233,6 @@ def _attempted_audience(turn: Turn) -> bool:
     )
     with transaction(turn.deployment.engine) as tx:
         return tx.execute(query).first() is not None
-
-
-def _rest_until(turn: Turn, moment: datetime) -> None:
-    with transaction(turn.deployment.engine) as tx:
-        turn.update(tx, not_before=moment)
 
 
 def _digits(value: object) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 
 from app.errors import Unavailable
 
@@ -19,6 +19,9 @@ STATEMENT_TIMEOUT_MS = 60_000
 IDLE_TIMEOUT_MS = 60_000
 """A transaction that idles this long belongs to a process in trouble; Postgres ends it. One that
 waits for the rows of a COPY does not count as idle: see ``app.gate``."""
+
+OUT_OF_ROOM = "53"
+"""The class of Postgres' errors for a full disk, no memory and too many sessions: they pass."""
 
 
 def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
@@ -72,14 +75,19 @@ def _ping_what_rested(engine: sa.Engine) -> None:
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction: committed at the end, rolled back by an exception.
 
-    Raises Unavailable when Postgres cannot be reached. An error while committing leaves the
-    outcome unknown: callers recover from what then stands in the database.
+    Raises Unavailable when Postgres cannot be reached, or has no room for what is asked. An error
+    while committing leaves the outcome unknown: callers recover from what then stands in the
+    database.
     """
     try:
         with engine.begin() as connection:
             yield connection
-    except OperationalError as problem:
-        if problem.connection_invalidated or problem.statement is None:
+    except DBAPIError as problem:
+        if _is_out_of_room(problem.orig):
+            raise _without_room(problem) from None
+        # a connection that breaks off is of any class; what fails before a statement is no answer
+        unanswered = isinstance(problem, OperationalError) and problem.statement is None
+        if problem.connection_invalidated or unanswered:
             raise _unreachable(problem) from None
         raise
 
@@ -91,8 +99,8 @@ def self_committing(engine: sa.Engine) -> Iterator[Any]:
     Nothing is sent to begin or to commit: Postgres runs the statements of one query in a
     transaction that ends with the last of them, or with the first that fails. The connection is as
     it was when it goes back to the pool.
-    Raises Unavailable when Postgres cannot be reached or goes away; the outcome of the query is
-    then unknown. Other errors are the driver's own, not SQLAlchemy's.
+    Raises Unavailable when Postgres cannot be reached, goes away or has no room; the outcome of
+    the query is then unknown. Other errors are the driver's own, not SQLAlchemy's.
     """
     errors = engine.dialect.loaded_dbapi
     try:
@@ -105,8 +113,13 @@ def self_committing(engine: sa.Engine) -> Iterator[Any]:
         with driver.cursor() as cursor:
             yield cursor
     except errors.Error as problem:
-        if not driver.closed:
+        if _is_out_of_room(problem):
+            raise _without_room(problem) from None
+        # a COPY that breaks off may raise the plain class and leave the connection looking open
+        broken_off = type(problem) is errors.DatabaseError and problem.pgcode is None
+        if not (driver.closed or broken_off):
             raise
+        driver.close()
         pooled.invalidate()
         engine.dispose(close=False)  # the others of the pool met the same end
         raise _unreachable(problem) from None
@@ -118,6 +131,14 @@ def self_committing(engine: sa.Engine) -> Iterator[Any]:
 
 def _unreachable(problem: Exception) -> Unavailable:
     return Unavailable(f"Postgres cannot be reached: {first_line(problem)}")
+
+
+def _is_out_of_room(problem: object) -> bool:
+    return str(getattr(problem, "pgcode", None)).startswith(OUT_OF_ROOM)
+
+
+def _without_room(problem: Exception) -> Unavailable:
+    return Unavailable(f"Postgres has no room: {first_line(problem)}")
 
 
 def first_line(problem: Exception) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from app.bodies import hex_records
 from app.creation import make_audience, make_list, placeholder
 from app.database import transaction
 from app.deployment import Deployment
-from app.due import lists_due
+from app.due_lists import lists_due
 from app.errors import LeaseLost, UnreadableBody
 from app.keyring import batch_purpose
 from app.lease import NOW, has_passed, release, seconds, try_claim
@@ -123,10 +123,11 @@ def _step(turn: Turn) -> bool:
         return False
     if view.list.unknown_streak >= UNKNOWNS_BEFORE_LOOKING:
         return _look_first(turn, view)
-    quiet_until = _quarantine_end(view, lot, s.quarantine)
-    if quiet_until is not None:
+    quiet_since = _quarantined_since(view, lot, s.quarantine)
+    if quiet_since is not None:
         with transaction(turn.deployment.engine) as tx:
-            turn.update(tx, not_before=quiet_until)
+            quiet_until = quiet_since + timedelta(seconds=s.quarantine)
+            turn.update(tx, not_before=quiet_until, unknown_at=quiet_since)
         return False
     if view.list.probe_upload_id is not None:
         return _probe(turn, view)
@@ -187,14 +188,17 @@ def _look_first(turn: Turn, view: View) -> bool:
         return stop(tx, turn, view, verdict)
 
 
-def _quarantine_end(view: View, lot: Lot, quarantine: float) -> object | None:
-    """When the rest of a later upload ends, None when this batch may go (design section 4)."""
+def _quarantined_since(view: View, lot: Lot, quarantine: float) -> datetime | None:
+    """When the quarantine that a later upload waits for began, None when this batch may go.
+
+    A beginning that lies ahead shows that the clock was set back; how much has passed of the
+    quarantine cannot be told then, so all of it is still to come (design section 4).
+    """
     row = view.list
     if row.unknown_at is None or row.unknown_upload_id == lot.upload_id:
         return None
-    end = row.unknown_at + timedelta(seconds=quarantine)
-    clock_went_back = row.unknown_at > view.now + timedelta(seconds=quarantine)
-    return end if end > view.now and not clock_went_back else None
+    began: datetime = min(row.unknown_at, view.now)
+    return began if began + timedelta(seconds=quarantine) > view.now else None
 
 
 def _next_lot(tx: sa.Connection, turn: Turn) -> Lot | None:

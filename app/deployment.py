@@ -8,9 +8,8 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from app.database import create_engine, transaction
-from app.errors import ConfigError
 from app.keyring import KeyRing
-from app.migrate import current_revision, newest_revision
+from app.revisions import require_schema
 from app.settings import Settings
 
 
@@ -19,10 +18,12 @@ class Deployment:
     """One process's access to this installation. Nothing is opened before it is used."""
 
     settings: Settings
+    connections: int = 2
+    """To Postgres that are kept open; twice as many where they are needed at once."""
 
     @cached_property
     def engine(self) -> sa.Engine:
-        return create_engine(self.settings.require_database_url())
+        return create_engine(self.settings.require_database_url(), pool_size=self.connections)
 
     @cached_property
     def keyring(self) -> KeyRing:
@@ -33,11 +34,6 @@ class Deployment:
         return ring
 
     def require_schema(self) -> None:
-        """Raise ConfigError unless the database stands at the revision this version needs."""
+        """Raise ConfigError unless this version runs on the database as it stands."""
         with transaction(self.engine) as connection:
-            revision = current_revision(connection)
-        if revision != newest_revision():
-            raise ConfigError(
-                f"the database stands at revision {revision or 'none'}, this version needs "
-                f"{newest_revision()}: run `pinfold migrate`"
-            )
+            require_schema(connection)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from app.books import SWEEP as BOOKS
 from app.connections import list_connections, open_client
 from app.database import transaction
 from app.deployment import Deployment
@@ -16,6 +17,7 @@ from app.due import SWEEP
 from app.errors import PinfoldError
 from app.lease import NOW
 from app.logins import in_words, read_login, warning_days
+from app.migrate import left_out
 from app.pinterest.error_book import fix_of
 from app.pinterest.outcomes import judge
 from app.settings import Settings, load_settings
@@ -74,16 +76,31 @@ def _examine_database(deployment: Deployment) -> Iterator[Finding]:
     yield Finding("database", "ok", f"Postgres {version}")
     try:
         deployment.require_schema()
-        yield Finding("migrations", "ok", "up to date")
     except PinfoldError as problem:
         yield Finding("migrations", "wrong", str(problem), "pinfold migrate")
         return
+    yield _examine_migrations(deployment)
     try:
         yield Finding("keys", "ok", f"key {deployment.keyring.key_ids[0]} seals")
     except PinfoldError as problem:
         yield Finding("keys", "wrong", str(problem), "set PINFOLD_KEYS or PINFOLD_KEYS_FILE")
     yield _examine_clock(deployment)
     yield _examine_beat(deployment)
+    yield from _examine_books(deployment)
+
+
+def _examine_migrations(deployment: Deployment) -> Finding:
+    """What this version needs is there; what only older ones used may be there still."""
+    with transaction(deployment.engine) as tx:
+        found = left_out(tx)
+    if not found.left_out:
+        return Finding("migrations", "ok", "up to date")
+    steps = ", ".join(step.revision for step in found.left_out)
+    if found.older:
+        names = ", ".join(process.name for process in found.older)
+        waiting = f"{steps} was left out while an older version runs: {names}"
+        return Finding("migrations", "warning", waiting, "upgrade these, then pinfold migrate")
+    return Finding("migrations", "warning", f"{steps} was left out", "pinfold migrate")
 
 
 def _examine_clock(deployment: Deployment) -> Finding:
@@ -108,6 +125,18 @@ def _examine_beat(deployment: Deployment) -> Finding:
     if now - last > late:
         return Finding("beat", "wrong", f"the last due check was {short(now - last)} ago", start)
     return Finding("beat", "ok", f"the last due check was {short(now - last)} ago")
+
+
+def _examine_books(deployment: Deployment) -> Iterator[Finding]:
+    with transaction(deployment.engine) as tx:
+        off = tx.execute(sa.select(sweep.c.found).where(sweep.c.name == BOOKS)).scalar()
+    if off is None:
+        return  # never looked at yet
+    if off:
+        found = f"those of {off:,} lists do not balance: something is lost, or counted twice"
+        yield Finding("books", "wrong", found, "pinfold books --check names them; report it")
+    else:
+        yield Finding("books", "ok", "they balance")
 
 
 def _examine_connections(deployment: Deployment) -> Iterator[Finding]:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from app.bodies import KIND_BITS, flag, kind_of_flag
 from app.events import Kind, MembershipEvent, Operation
-from app.identities import RAW, all_addresses, all_device_ids, form_of, why_junk
+from app.identities import all_addresses, all_device_ids, form_of, why_junk
+from app.plain_events import RAW_FLAG, PlainEvents
 
 CHUNK_MESSAGES = 10_000
 CHUNK_IDENTITIES = 20_000
@@ -58,7 +59,6 @@ _FLAGS = {
     for kind in Kind
     for form in range(4)
 }
-_RAW_FLAG = {(o, k): _FLAGS[o, k, RAW] for o in Operation for k in Kind}
 _IS_EMAIL = bytes(kind_of_flag(value) == KIND_BITS[Kind.EMAIL] for value in range(256))
 _IS_DEVICE = bytes(not is_email for is_email in _IS_EMAIL)
 
@@ -94,17 +94,22 @@ def _sort(events: Sequence[MembershipEvent], start: int) -> Part:
     cells: defaultdict[str, list[Any]] = defaultdict(list)
     further: Counter[str] = Counter()
     odd: set[str] = set()
-    raw_flag = _RAW_FLAG
+    if isinstance(events, PlainEvents):
+        columns = events.audiences, events.moments, events.flags, events.values
+        for audience, moment, raw_flag, value in zip(*columns, strict=True):
+            flat = cells[audience]
+            flat += (moment, raw_flag, value)
+        return Part(start, events, cells, further, odd)
     for audience, operation, people, moment in events:
         if len(people) == 1:
             ((kind, value),) = people
             flat = cells[audience]
-            flat += (moment, raw_flag[operation, kind], value)
+            flat += (moment, RAW_FLAG[operation, kind], value)
         elif 0 < len(people) <= EVENT_IDENTITIES:
             further[audience] += len(people) - 1
             flat = cells[audience]
             for kind, value in people:
-                flat += (moment, raw_flag[operation, kind], value)
+                flat += (moment, RAW_FLAG[operation, kind], value)
         else:
             odd.add(audience)
     return Part(start, events, cells, further, odd)

@@ -15,14 +15,12 @@ import sqlalchemy as sa
 
 from app.database import transaction
 from app.deployment import Deployment
+from app.due_lists import lists_due
 from app.lease import NOW, has_passed
-from app.lists import forwarded
 from app.settings import Settings
 from app.tables import (
-    APP,
     audience,
     batch,
-    budget,
     connection,
     customer_list,
     staged_chunk,
@@ -31,7 +29,6 @@ from app.tables import (
 
 SWEEP = "due check"
 CHECK_LOCK = 0x70696E64
-DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -201,71 +198,6 @@ def flush_age(s: Settings) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(connection.c.flush_age, s.flush_age) * sa.literal(
         timedelta(seconds=1), sa.Interval()
     )
-
-
-def lists_due(
-    tx: sa.Connection, s: Settings, connection_id: int | None = None, most: int | None = None
-) -> list[int]:
-    """The lists with something to do (of one connection): to create, to deliver, or to book.
-
-    Those that were served longest ago come first, those that never were before them.
-    """
-    lane = sa.exists().where(
-        batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting"
-    )
-    wanted = sa.and_(
-        customer_list.c.current,
-        customer_list.c.pinterest_list_id.is_(None),
-        connection.c.create_on_activation,
-    )
-    no_audience_yet = sa.and_(
-        # an older list asks again where it has a time for it: it was too small when rolled over
-        sa.or_(customer_list.c.current, customer_list.c.audience_not_before.is_not(None)),
-        customer_list.c.pinterest_list_id.is_not(None),
-        customer_list.c.pinterest_audience_id.is_(None),
-        has_passed(customer_list.c.audience_not_before, s.longest_pause, once=True),
-    )
-    sends = sa.and_(audience.c.state == "active", forwarded())
-    books = sa.or_(audience.c.state == "deactivated", sa.not_(forwarded()))
-    query = (
-        sa.select(customer_list.c.id)
-        .join(audience, audience.c.id == customer_list.c.audience_id)
-        .join(connection, connection.c.id == audience.c.connection_id)
-        .where(
-            sa.true() if connection_id is None else connection.c.id == connection_id,
-            has_passed(customer_list.c.lease_until, s.lease, once=True),
-            has_passed(customer_list.c.not_before, s.longest_pause, once=True),
-            sa.or_(
-                sa.and_(
-                    sends,
-                    customer_list.c.held_reason.is_(None),
-                    connection.c.held_reason.is_(None),
-                    has_passed(connection.c.not_before, s.longest_pause, once=True),
-                    _may_write(s),
-                    sa.or_(lane, wanted, no_audience_yet),
-                ),
-                sa.and_(books, lane),
-            ),
-        )
-        .order_by(customer_list.c.served_at.nulls_first(), customer_list.c.id)
-        .limit(most)
-    )
-    return list(tx.execute(query).scalars())
-
-
-def _may_write(s: Settings) -> sa.ColumnElement[bool]:
-    """True for connections without a pause of writing, of their own or of a trial app."""
-
-    def resting(longest: float) -> sa.Select[Any]:
-        return sa.select(budget.c.connection_id).where(
-            budget.c.category == "ads_write",
-            sa.not_(has_passed(budget.c.not_before, longest, once=True)),
-        )
-
-    own = connection.c.id.not_in(resting(s.longest_pause))
-    if not s.trial_app:
-        return own
-    return sa.and_(own, sa.not_(resting(DAY).where(budget.c.connection_id == APP).exists()))
 
 
 def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:

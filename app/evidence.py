@@ -13,13 +13,17 @@ import sqlalchemy as sa
 
 from app.database import transaction
 from app.deployment import Deployment
+from app.lease import NOW, seconds
 from app.quota import give_back_unknown
-from app.tables import attempt, observation
-from app.witness import PLACEHOLDER, Counters, Finding, Ledger, compare, effect
+from app.reconciling import RECOVERY, last_recovery, reconcile_late
+from app.tables import attempt, audience, carried_list, connection, customer_list, observation
+from app.witness import NOTHING, PLACEHOLDER, Counters, Finding, Ledger, compare, effect
 
 DOUBT = 86_400.0
 """Seconds after which a request without an answer will not land any more."""
 WRITES = ("ADD", "REMOVE", "PROBE")
+LATE = 7 * 86_400.0
+"""Seconds after a recovery within which counters that come late still raise the charge."""
 KEPT_DAYS = 30
 """Days after which only the last observation of each day is kept."""
 GIVEN_BACK = "given back: a day later the counters were exactly what was accepted"
@@ -30,7 +34,8 @@ def note_look(
 ) -> Finding | None:
     """Keep what a look that began at ``asked_at`` saw; None where Pinterest gave no counters.
 
-    ``values`` are columns of an observation. Gives charges back where that is set and proven.
+    ``values`` are columns of an observation. Gives charges back where that is set and proven. In
+    the days after a recovery, counters beyond the charge raise it.
     """
     s = deployment.settings
     observed, finding, proven = _counters(values), None, False
@@ -42,6 +47,8 @@ def note_look(
     with transaction(deployment.engine) as tx:
         if s.give_back_unknown and proven and _is_counted(tx, list_id, asked_at):
             give_back_unknown(tx, list_id, DOUBT, GIVEN_BACK)
+        if observed is not None and _is_restored_lately(tx, list_id):
+            reconcile_late(tx, list_id, observed.uploaded + observed.removed)
         tx.execute(
             sa.insert(observation).values(
                 customer_list_id=list_id,
@@ -51,6 +58,16 @@ def note_look(
             )
         )
     return finding
+
+
+def _is_restored_lately(tx: sa.Connection, list_id: int) -> bool:
+    query = (
+        sa.select(connection.c.restored_at > NOW - seconds(LATE))
+        .join(audience, audience.c.connection_id == connection.c.id)
+        .join(customer_list, customer_list.c.audience_id == audience.c.id)
+        .where(customer_list.c.id == list_id)
+    )
+    return bool(tx.execute(query).scalar())
 
 
 def _is_counted(tx: sa.Connection, list_id: int, asked_at: datetime) -> bool:
@@ -74,8 +91,15 @@ def _counters(values: dict[str, Any]) -> Counters | None:
 
 
 def read_ledger(tx: sa.Connection, list_id: int, asked_at: datetime, longest: float) -> Ledger:
-    """Our writes to a list as they stood at ``asked_at``; a request lasts ``longest`` seconds."""
-    mine = sa.and_(attempt.c.customer_list_id == list_id, attempt.c.purpose.in_(WRITES))
+    """Our writes to a list as they stood at ``asked_at``; a request lasts ``longest`` seconds.
+
+    After a recovery, those since then on top of what was counted at that time.
+    """
+    mine = sa.and_(
+        attempt.c.customer_list_id == list_id,
+        attempt.c.purpose.in_(WRITES),
+        attempt.c.id > last_recovery(list_id),
+    )
     accepted = sa.and_(attempt.c.state == "sent", attempt.c.settled_at <= asked_at)
     removes = attempt.c.purpose == "REMOVE"
     records = sa.func.coalesce(sa.func.sum(attempt.c.record_count).filter(~removes), 0)
@@ -90,16 +114,43 @@ def read_ledger(tx: sa.Connection, list_id: int, asked_at: datetime, longest: fl
         )
     ).all()
     return Ledger(
-        PLACEHOLDER.plus(Counters(*map(int, sums))),
+        _beginning(tx, list_id).plus(_dropped(tx, list_id)).plus(Counters(*map(int, sums))),
         unknown=tuple(effect(p, n) for p, n, state in others if state == "unknown"),
         meanwhile=tuple(effect(p, n) for p, n, state in others if state != "unknown"),
     )
 
 
+def _beginning(tx: sa.Connection, list_id: int) -> Counters:
+    """The counters before the first of our writes that the ledger knows of."""
+    o = observation.c
+    row = tx.execute(
+        sa.select(o.batches, o.uploaded_records, o.removed_records)
+        .join(attempt, attempt.c.id == last_recovery(list_id))
+        .where(
+            o.customer_list_id == list_id,
+            o.observed_at == attempt.c.settled_at,
+            o.batches.is_not(None),
+        )
+        .limit(1)
+    ).one_or_none()
+    return PLACEHOLDER if row is None else Counters(*map(int, row))
+
+
+def _dropped(tx: sa.Connection, list_id: int) -> Counters:
+    """Accepted writes since then whose attempts are past their time (``app.purging``)."""
+    c = carried_list.c
+    query = sa.select(c.requests, c.added, c.removed).where(c.customer_list_id == list_id)
+    row = tx.execute(query).one_or_none()
+    return NOTHING if row is None else Counters(*map(int, row))
+
+
 def thin_observations_once(deployment: Deployment) -> int:
-    """Of observations past their time keep the last of each day and list; returns how many went."""
+    """Of observations past their time keep the last of each day and list; returns how many went.
+
+    Those that a recovery began with stay: later looks are compared with them.
+    """
     with transaction(deployment.engine) as tx:
-        return int(tx.execute(_THIN, {"days": KEPT_DAYS}).rowcount)
+        return int(tx.execute(_THIN, {"days": KEPT_DAYS, "recovery": RECOVERY}).rowcount)
 
 
 _THIN = sa.text("""
@@ -108,4 +159,7 @@ DELETE FROM observation AS o
    AND EXISTS (SELECT 1 FROM observation AS later
                 WHERE later.customer_list_id = o.customer_list_id AND later.id > o.id
                   AND date_trunc('day', later.observed_at) = date_trunc('day', o.observed_at))
+   AND NOT EXISTS (SELECT 1 FROM attempt AS a
+                    WHERE a.customer_list_id = o.customer_list_id AND a.purpose = :recovery
+                      AND a.settled_at = o.observed_at)
 """)

@@ -13,7 +13,7 @@ aside by name while the rest goes on.
 from __future__ import annotations
 
 import struct
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -56,8 +56,9 @@ class Flushed:
 def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
     """Cut one upload of an audience if it is due and nobody else is at it; None otherwise.
 
-    Raises Unavailable when Postgres goes away (the lease then runs out by itself) and whatever
-    made the flush fail, after the failure was noted.
+    Raises Unavailable when Postgres goes away, which is no failure of the chunks (where that can
+    not be noted, the lease runs out by itself), and whatever made the flush fail, after that was
+    noted.
     """
     plan = _claim(deployment, audience_id)
     if plan is None:
@@ -77,6 +78,8 @@ def flush_once(deployment: Deployment, audience_id: int) -> Flushed | None:
             end_who_is_stuck(tx, audience_id)
         _give_up(deployment, plan, failures=plan.failures - 1)
     except Unavailable:
+        with suppress(Unavailable):
+            _give_up(deployment, plan, failures=plan.failures - 1, rest=True)
         raise
     except LeaseLost:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.tables import audience, customer_list
+from app.tables import audience, connection, customer_list
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ def fence(tx: sa.Connection, audience_id: int) -> sa.Row[Any]:
 
 def insert_next(tx: sa.Connection, old: sa.Row[Any], name: str) -> int:
     """Insert the current list after ``old``, which is not current any more; returns its id."""
+    restored_at = (
+        sa.select(connection.c.restored_at)
+        .join(audience, audience.c.connection_id == connection.c.id)
+        .where(audience.c.id == old.audience_id)
+        .scalar_subquery()
+    )
     list_id: int = tx.execute(
         sa.insert(customer_list)
         .values(
@@ -46,6 +52,7 @@ def insert_next(tx: sa.Connection, old: sa.Row[Any], name: str) -> int:
             list_type=old.list_type,
             generation=old.generation + 1,
             name=name,
+            create_unknown_at=restored_at,  # it may have been made after the backup
         )
         .returning(customer_list.c.id)
     ).scalar_one()

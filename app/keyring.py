@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import re
 from hashlib import sha256
@@ -45,6 +46,11 @@ def token_purpose(connection_id: int) -> str:
     return f"token of connection {connection_id}"
 
 
+def signing_purpose(source_id: int) -> str:
+    """What the signing keys of a source are sealed to."""
+    return f"signing key of source {source_id}"
+
+
 def dropped_key(key_id: str) -> str:
     """Why a ring whose first key is this one is refused."""
     return (
@@ -63,6 +69,7 @@ class KeyRing:
 
     def __init__(self, keys: list[bytes]) -> None:
         self._ciphers: dict[bytes, AESGCM] = {_key_id(key): AESGCM(key) for key in keys}
+        self._fingerprint_keys = [hmac.digest(key, b"fingerprints", "sha256") for key in keys]
         self._newest_id = _key_id(keys[0])
         self._newest = self._ciphers[self._newest_id]
 
@@ -109,6 +116,10 @@ class KeyRing:
             return cipher.decrypt(nonce, sealed[KEY_ID_BYTES + NONCE_BYTES :], purpose.encode())
         except InvalidTag:
             raise UnreadableBody("a sealed body was changed or belongs to another row") from None
+
+    def fingerprints(self, plain: bytes) -> list[bytes]:
+        """What tells equal texts without telling anything of them: by each key, newest first."""
+        return [hmac.digest(key, plain, "sha256") for key in self._fingerprint_keys]
 
     def register(self, connection: sa.Connection) -> None:
         """Refuse a ring that does not fit the database; note down keys that are new to it.

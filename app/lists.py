@@ -37,7 +37,12 @@ def forget_pauses(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 def ensure_lists(tx: sa.Connection, audience_id: int) -> list[int]:
     """Wish for the customer lists that the connection's switches ask for; returns their ids."""
     row = tx.execute(
-        sa.select(audience.c.name, connection.c.forward_email, connection.c.forward_device_id)
+        sa.select(
+            audience.c.name,
+            connection.c.forward_email,
+            connection.c.forward_device_id,
+            connection.c.restored_at,
+        )
         .join(connection, connection.c.id == audience.c.connection_id)
         .where(audience.c.id == audience_id)
     ).one()
@@ -49,6 +54,7 @@ def ensure_lists(tx: sa.Connection, audience_id: int) -> list[int]:
                 audience_id=audience_id,
                 list_type=list_type.value,
                 name=f"{row.name}-{list_type.value}",
+                create_unknown_at=row.restored_at,  # it may have been made after the backup
             )
             .on_conflict_do_nothing()
         )

@@ -17,6 +17,7 @@ from app.keyring import KeyRing, batch_purpose
 from app.lease import NOW, Claim, seconds, write_under
 from app.lists import forwarded
 from app.pinterest.outcomes import Answer, Settlement
+from app.reconciling import last_recovery
 from app.settings import Settings
 from app.tables import attempt, audience, batch, connection, customer_list
 
@@ -160,13 +161,15 @@ def give_back_unknown(tx: sa.Connection, list_id: int, older_than: float, why: s
 
     Only for who knows that they did not land. They count as refused from then on, noted in their
     detail, in the transaction that lowers ``charged`` by as much. Creations keep theirs: another
-    list may have come of them. Returns the records given back.
+    list may have come of them. So does what a recovery found: it may have been counted in there.
+    Returns the records given back.
     """
     tx.execute(sa.select(customer_list.c.id).where(customer_list.c.id == list_id).with_for_update())
     given_back = tx.execute(
         sa.update(attempt)
         .where(
             attempt.c.customer_list_id == list_id,
+            attempt.c.id > last_recovery(list_id),
             attempt.c.state == "unknown",
             attempt.c.purpose.in_(("ADD", "REMOVE", "PROBE")),
             attempt.c.settled_at < NOW - seconds(older_than),

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql as pg
 from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, UnreadableBody
-from app.keyring import KeyRing, batch_purpose, chunk_purpose, token_purpose
+from app.keyring import KeyRing, batch_purpose, chunk_purpose, signing_purpose, token_purpose
 from app.sealed import KEY_ID_BYTES, NONCE_BYTES, Place
 
 ROWS_AT_ONCE = 500
@@ -28,6 +28,7 @@ PURPOSES: dict[str, Callable[[int], str]] = {
     "staged_chunk": chunk_purpose,
     "held_chunk": chunk_purpose,
     "batch": batch_purpose,
+    "source_secret": signing_purpose,
 }
 
 

@@ -16,6 +16,7 @@ from app.lease import NOW, has_passed, seconds
 from app.lists import GONE, RESUMED
 from app.pinterest.oauth import may_change_audiences, roles_of
 from app.pinterest.outcomes import Answer
+from app.reconciling import UNRECONCILED
 from app.tables import audience, connection, customer_list
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, i
     """Let everything held go on now (of one audience); returns how many of each went on.
 
     Failures and pauses are forgotten. Chunks set aside return to the queue in their old place.
+    Lists that could not be recovered stay: what was sent to them is not known.
     """
     with transaction(deployment.engine) as tx:
         mine = sa.true() if audience_id is None else audience.c.id == audience_id
@@ -54,7 +56,11 @@ def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, i
         )
         lists = tx.execute(
             sa.update(customer_list)
-            .where(customer_list.c.audience_id.in_(ids), waits)
+            .where(
+                customer_list.c.audience_id.in_(ids),
+                waits,
+                customer_list.c.held_reason.is_distinct_from(UNRECONCILED),
+            )
             .values(**RESUMED)
         ).rowcount
         chunks = tx.execute(_RETURN_CHUNKS, {"audience_id": audience_id}).rowcount

@@ -11,10 +11,15 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.tables import batch, held_chunk, login, staged_chunk
+from app.tables import batch, held_chunk, login, source_secret, staged_chunk
 
 KEY_ID_BYTES = 4
 NONCE_BYTES = 12
+
+
+def key_id_of(body: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """The key that a sealed body needs, as in ``KeyRing.key_ids``."""
+    return sa.func.encode(sa.func.substring(body, 1, KEY_ID_BYTES), "hex", type_=sa.Text)
 
 
 class Place(NamedTuple):
@@ -38,8 +43,7 @@ class Place(NamedTuple):
 
     @property
     def key_id(self) -> sa.ColumnElement[str]:
-        """As in ``KeyRing.key_ids``."""
-        return sa.func.encode(sa.func.substring(self.body, 1, KEY_ID_BYTES), "hex", type_=sa.Text)
+        return key_id_of(self.body)
 
 
 PLACES = (
@@ -48,6 +52,7 @@ PLACES = (
     Place("tokens", login, "previous_refresh_sealed", "id"),
     Place("staged chunks", staged_chunk, "body", "audience_id"),
     Place("chunks set aside", held_chunk, "body", "audience_id"),
+    Place("signing keys", source_secret, "signing_sealed", "source_id"),
     Place("batches", batch, "payload", "customer_list_id"),
 )
 KINDS = tuple(dict.fromkeys(place.kind for place in PLACES))

@@ -21,7 +21,7 @@ from app.errors import ConfigError
 
 PREFIX = "PINFOLD_"
 STATE = Path(".pinfold")
-RUN_FILES = (STATE / "stack" / "run.json", STATE / "demo" / "run.json")
+RUN_FILES = tuple(STATE / run / "run.json" for run in ("stack", "trial", "demo"))
 CAP = 300_000_000
 """Raw records after which nothing more is sent to one Pinterest audience."""
 LONGEST_WAIT = 3_600.0
@@ -59,6 +59,13 @@ class Settings(BaseModel):
     trial_app: bool = Field(False, description="the app has trial access: 300 writes a day in all")
     check_interval: float = Field(15, gt=0, description="between two due checks by beat")
 
+    body_limit: int = Field(8 << 20, ge=1_024, description="bytes of one HTTP body, unpacked")
+    body_timeout: float = Field(30, gt=0, description="for one HTTP body to arrive")
+    events_per_call: int = Field(10_000, ge=1, description="messages in one HTTP body")
+    backlog_limit: int = Field(
+        50_000_000, ge=1, description="waiting messages of a connection at which HTTP says: later"
+    )
+
     window_messages: int = Field(125_000, ge=1, description="most messages in one upload")
     window_identities: int = Field(250_000, ge=1, description="most identities in one upload")
     lane_limit: int = Field(2_000_000, ge=1, description="records a held list may pile up")
@@ -76,6 +83,9 @@ class Settings(BaseModel):
     canary_interval: float = Field(3_600, gt=0, description="between two looks at what is held")
     observe_interval: float = Field(3_600, gt=0, description="between two looks after an upload")
     observe_idle: float = Field(86_400, gt=0, description="between two looks without uploads")
+    history_days: int = Field(
+        30, ge=8, description="days for which settled uploads and requests are kept, not only sums"
+    )
     give_back_unknown: bool = Field(
         False, description="give back charges of unknown attempts when the counters agree"
     )
@@ -217,3 +227,8 @@ def _explain(error: Any) -> str:
 def environment() -> dict[str, str]:
     """The whole environment as it stands, for processes started on the user's behalf."""
     return dict(os.environ)
+
+
+def set_for_children(variable: str, value: str) -> None:
+    """Add to the environment what a library reads there in processes that are started from now."""
+    os.environ[variable] = value

@@ -10,13 +10,15 @@
     batch            waiting -> sent            a request with it was answered 2xx
                      waiting -> split           replaced by two batches (413, 400, the cap)
                      waiting -> over_cap        no room was left under the cap
-                     waiting -> not_forwarded   its kind was switched off, or deactivated
+                     waiting -> not_forwarded   its kind was switched off, deactivated, written off
                      waiting -> quarantined     refused alone while its list is well
 
     attempt          in_flight -> sent          2xx: the charge stays
                      in_flight -> refused       certainly not processed: the charge is given back
                      in_flight -> unknown       anything else: the charge stays, it goes again
                      unknown -> refused         proven by the counters, where that is switched on
+                     (RECOVERY: unknown from the start; no request of its own, but what Pinterest
+                     counted and a restored database does not know)
 
 ``charged`` of a list = the sum of ``record_count`` over its attempts that were not refused.
 Times are the database's (``clock_timestamp()``). A lease is ``epoch`` (raised at every claim) with
@@ -122,6 +124,9 @@ connection = sa.Table(
     _time("not_before"),
     _time("created_at", required=True),
     _time("removed_at"),
+    # where the database was restored: of what time the backup was, and when `recover` ran
+    _time("backup_taken_at"),
+    _time("restored_at"),
     sa.Index(
         "connection_name_key", "name", unique=True, postgresql_where=sa.text("removed_at IS NULL")
     ),
@@ -181,16 +186,22 @@ budget = sa.Table(
     postgresql_with={"fillfactor": 50},
 )
 
-# Running processes and the keys they hold, so that a key in use is not dropped.
+# Running processes: the keys they hold, so that a key in use is not dropped, and the schema they
+# need, so that nothing of it is taken away.
 process = sa.Table(
     "process",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("key_ids", pg.ARRAY(sa.Text), nullable=False),
+    # NULL: a version that does not say it yet
+    sa.Column("schema_revision", sa.Text),
     _time("started_at", required=True),
     _time("seen_at", required=True),
 )
+
+# One row: the oldest schema revision whose code still runs on this schema.
+oldest_code = sa.Table("oldest_code", metadata, sa.Column("revision", sa.Text, primary_key=True))
 
 audience = sa.Table(
     "audience",
@@ -208,6 +219,8 @@ audience = sa.Table(
     _time("lease_until"),
     _time("not_before"),
     _count("flush_failures"),
+    # when the upstream system last connected or disconnected it, by its own clock
+    sa.Column("subscribed_at_us", sa.BigInteger),
     sa.UniqueConstraint("connection_id", "upstream_id"),
     _one_of("state", "active", "paused", "deactivated"),
     # intake asks at every call which of its audiences are deactivated: hardly ever any
@@ -299,6 +312,8 @@ receipt = sa.Table(
     sa.Column("email_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("maid_counts", pg.ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("message_ids", sa.LargeBinary),
+    # doubts in spite of which something was taken, and what was no membership change, by reason
+    sa.Column("noted", pg.JSONB),
     # calls without a key are never looked up
     sa.Index(
         "receipt_source_dedupe_key_key",
@@ -308,6 +323,71 @@ receipt = sa.Table(
         postgresql_where=sa.text("dedupe_key IS NOT NULL"),
     ),
     sa.Index("receipt_received_at_idx", "received_at", postgresql_using="brin"),
+)
+
+# Messages that came with an id of their own, for a week: one that comes again counts once.
+message_key = sa.Table(
+    "message_key",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("key", sa.Uuid, primary_key=True),
+    # NULL: the id alone says that it is the same message
+    sa.Column("content", sa.LargeBinary),
+    sa.Column("answer", sa.LargeBinary),
+    _time("received_at", required=True),
+    sa.Index("message_key_received_at_idx", "received_at", postgresql_using="brin"),
+)
+
+# Ways in over HTTP: an address for one upstream system, bound to one connection.
+source = sa.Table(
+    "source",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    _refers("connection_id", "connection.id"),
+    sa.Column("format", sa.Text, nullable=False),
+    _switch("activate_unknown", False),
+    sa.Column("audience", sa.Text),
+    sa.Column("audience_key", sa.Text),
+    sa.Column("identifiers", pg.JSONB, nullable=False, server_default="{}"),
+    _time("created_at", required=True),
+    _time("removed_at"),
+    sa.Index(
+        "source_name_key", "name", unique=True, postgresql_where=sa.text("removed_at IS NULL")
+    ),
+    _one_of("format", "events", "mparticle", "segment", "rudderstack"),
+)
+
+# What a source shows to be let in. A signing key must be read again, so it is sealed.
+source_secret = sa.Table(
+    "source_secret",
+    metadata,
+    _id(),
+    _refers("source_id", "source.id"),
+    sa.Column("digest", sa.LargeBinary, unique=True),
+    sa.Column("signing_sealed", sa.LargeBinary),
+    _time("created_at", required=True),
+    _time("revoked_at"),
+    sa.CheckConstraint("(digest IS NULL) <> (signing_sealed IS NULL)", name="one_kind"),
+    sa.Index("source_secret_source_id_idx", "source_id"),
+)
+
+# Logins of programs to /v1; a token is shown once and only its digest is kept.
+api_token = sa.Table(
+    "api_token",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    # NULL: every connection
+    sa.Column("connection_id", sa.BigInteger, sa.ForeignKey("connection.id")),
+    sa.Column("permission", sa.Text, nullable=False),
+    _time("created_at", required=True),
+    _time("revoked_at"),
+    sa.Index(
+        "api_token_name_key", "name", unique=True, postgresql_where=sa.text("revoked_at IS NULL")
+    ),
+    _one_of("permission", "read", "write", "administer"),
 )
 
 upload = sa.Table(
@@ -324,13 +404,14 @@ upload = sa.Table(
     _count("maid_read", None),
     _count("maid_not_forwarded", None),
     _count("maid_folded", None),
-    _one_of("reason", "count", "age", "drain", "asked", "deactivated"),
+    _one_of("reason", "count", "age", "drain", "asked", "deactivated", "given up", "key lost"),
     sa.CheckConstraint(
         "email_read >= email_not_forwarded + email_folded"
         " AND maid_read >= maid_not_forwarded + maid_folded",
         name="counts",
     ),
     sa.Index("upload_audience_id_id_idx", "audience_id", "id"),
+    sa.Index("upload_cut_at_idx", "cut_at", postgresql_using="brin"),
 )
 
 batch = sa.Table(
@@ -384,7 +465,7 @@ attempt = sa.Table(
     sa.Column("pinterest_code", sa.BigInteger),
     sa.Column("request_id", sa.Text),
     sa.Column("detail", sa.Text),
-    _one_of("purpose", "ADD", "REMOVE", "CREATE", "PROBE", "AUDIENCE"),
+    _one_of("purpose", "ADD", "REMOVE", "CREATE", "PROBE", "AUDIENCE", "RECOVERY"),
     _one_of("state", "in_flight", "sent", "refused", "unknown"),
     sa.CheckConstraint("record_count >= 0", name="record_count"),
     sa.CheckConstraint("(state = 'in_flight') = (settled_at IS NULL)", name="settled"),
@@ -392,6 +473,7 @@ attempt = sa.Table(
         "attempt_in_flight_idx", "customer_list_id", postgresql_where=sa.text("state = 'in_flight'")
     ),
     sa.Index("attempt_customer_list_id_id_idx", "customer_list_id", "id"),
+    sa.Index("attempt_started_at_idx", "started_at", postgresql_using="brin"),
 )
 
 observation = sa.Table(
@@ -412,14 +494,39 @@ observation = sa.Table(
     sa.Index("observation_customer_list_id_id_idx", "customer_list_id", "id"),
 )
 
-# Sums of rows that were purged, so that the books still balance: one row per audience.
-carried = sa.Table(
-    "carried",
+# Sums of receipts and uploads that were dropped, so that the books still balance.
+carried_sum = sa.Table(
+    "carried_sum",
     metadata,
     sa.Column("audience_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    _count("message_count"),
-    _count("email_received"),
-    _count("maid_received"),
+    sa.Column("list_type", sa.Text, primary_key=True),
+    _count("received"),
+    _count("not_forwarded"),
+    _count("folded"),
+    _count("sent"),
+    _count("over_cap"),
+    _one_of("list_type", "EMAIL", "MAID"),
+)
+
+# Sums of accepted attempts that were dropped: of all of them, for the ledger; and, of those since
+# the last recovery, what the list's counters should have grown by.
+carried_list = sa.Table(
+    "carried_list",
+    metadata,
+    sa.Column("customer_list_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    _count("attempted"),
+    _count("requests"),
+    _count("added"),
+    _count("removed"),
+)
+
+# The books in sum, as of the last look at them, for monitoring: reading them anew takes a while.
+book_sum = sa.Table(
+    "book_sum",
+    metadata,
+    sa.Column("connection_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("item", sa.Text, primary_key=True),
+    _count("identities"),
 )
 
 # When each recurring step last ended, so that people can be told that beat is alive.

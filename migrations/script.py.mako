@@ -1,6 +1,7 @@
 """${message}
 
-A migration may not break the version that is running: expand, deploy, then contract.
+An expanding migration only adds, so that versions before run on. A contracting one takes away what
+only they used: breaks_before is then the oldest revision whose code runs on the schema it leaves.
 """
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ ${imports if imports else ""}
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
+breaks_before = None
 
 
 def upgrade() -> None:

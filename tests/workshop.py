@@ -24,7 +24,7 @@ from app.connections import add_connection
 from app.database import transaction
 from app.delivery import Delivered, deliver_once
 from app.deployment import Deployment
-from app.due import lists_due
+from app.due_lists import lists_due
 from app.events import Identity, Kind, MembershipEvent, Operation
 from app.flush import Flushed, flush_once
 from app.keyring import new_key
@@ -175,12 +175,16 @@ class Workshop:
     def wait_until_blocked(self) -> None:
         """Until a session waits for a row that another one has locked."""
         deadline = time.monotonic() + 10
+        while not self.is_blocked():
+            assert time.monotonic() < deadline, "nobody waits for a lock"
+
+    def is_blocked(self) -> bool:
+        """Whether a session waits for a lock that another one has."""
         waits = (
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-        while not self.value(waits):
-            assert time.monotonic() < deadline, "nobody waits for a lock"
+        return bool(self.value(waits))
 
     def transaction(self) -> Any:
         return transaction(self.deployment.engine)
@@ -267,7 +271,8 @@ def open_workshop(
     database_url: str, simulator: PinterestSimulator, **settings: Any
 ) -> Iterator[Workshop]:
     """A workshop on a migrated database; its connections are closed at the end."""
-    deployment = Deployment(short_settings(database_url, simulator.base_url, **settings))
+    addresses = {"database_url": database_url, "pinterest_url": simulator.base_url}
+    deployment = Deployment(short_settings(**addresses | settings))
     try:
         yield Workshop(deployment, simulator)
     finally:

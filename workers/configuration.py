@@ -61,7 +61,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_max_memory_per_child": 400_000,
         "worker_soft_shutdown_timeout": settings.call_deadline + 10,
         "worker_hijack_root_logger": True,
-        "beat_scheduler": "celery.beat:Scheduler",  # in memory: a lost schedule costs one interval
+        "beat_scheduler": "workers.steady_scheduler:SteadyScheduler",
         "beat_max_loop_interval": min(5.0, settings.check_interval),
         "beat_schedule": {
             "what is due": {
@@ -77,6 +77,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
                 "schedule": SteadySchedule(MINUTE_S),
             },
             "tidy up": {"task": "pinfold.tidy", "schedule": SteadySchedule(TIDY_INTERVAL_S)},
+            "do the books balance": {
+                "task": "pinfold.check_books",
+                "schedule": SteadySchedule(TIDY_INTERVAL_S),
+            },
         },
         "timezone": "UTC",
     }

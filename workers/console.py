@@ -50,6 +50,11 @@ class CeleryBroker:
 
         return consume(deployment, connection_id)
 
+    def serve(self, host: str, port: int, processes: int) -> None:
+        from workers.http import serve  # noqa: PLC0415
+
+        serve(host, port, processes)
+
     def reseal_dead_letters(self, settings: Settings) -> DeadLetters:
         from workers.dead_letters import reseal_dead_letters  # noqa: PLC0415
 

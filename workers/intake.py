@@ -12,11 +12,15 @@ one event as JSON, an array of them, or one a line. In five lines an upstream pu
 Intake makes exchange and queue when it starts: run it once before the first message, which a broker
 without them would refuse (RabbitMQ, asked to confirm as above) or drop (Redis).
 
+Messages in another format say so in the header ``format``: ``mparticle``, ``segment`` or
+``rudderstack``. Where they do not name their audience, or the boolean that says membership, the
+headers ``audience`` and ``audience_key`` do.
+
 Messages are taken in batches and acknowledged after the commit. One that the broker delivers
 again is recognised by its ``message_id`` for a week and not staged twice, so a person who left is
 not brought back. A message that is no event goes to ``pinfold.events.dead``, sealed with our key,
 with the reason in the header ``reason``; single bad events in a good message are counted in the
-receipt.
+receipt, as is what a format says besides membership.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from contextlib import suppress
 
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 
+from app.accepting import meet_audiences
 from app.deployment import Deployment
 from app.errors import Unavailable
 from app.staging import CALL_MESSAGES, Intake, stage
@@ -112,19 +117,22 @@ def _consume_until_broken(connection: Connection, intake: Intake, stopping: list
                 events(channel).declare()  # a Redis that was wiped has forgotten the binding
             if arrived:
                 batch = read_batch(intake, arrived[:PREFETCH])
-                del arrived[:PREFETCH]
+                del arrived[: len(batch.messages)]
                 if not _commit(intake, batch, stopping):
                     break
                 _bury(intake, producer, batch)
                 for message in batch.messages:
                     message.ack()
                 taken += len(batch.messages)
+    # before the connection is: only a channel that it still knows gives back what it had asked
+    # Redis for, and what came after the consumer had gone
+    channel.close()
     return taken
 
 
 def _gather(connection: Connection, arrived: list[Message], stopping: list[int]) -> None:
     """Wait for a first message, then a little for more; returns early when told to stop."""
-    deadline = time.monotonic() + POLL_S
+    deadline = time.monotonic() + (LINGER_S if arrived else POLL_S)
     while len(arrived) < PREFETCH and not stopping:
         try:
             connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
@@ -143,12 +151,14 @@ def _commit(intake: Intake, batch: Batch, stopping: list[int]) -> bool:
     for start in parts:
         while True:
             try:
+                meet_audiences(intake, batch.mentions.values(), None)
                 staged = stage(
                     intake,
                     batch.events[start : start + CALL_MESSAGES],
                     dedupe_key=f"{batch.key}:{start}",
                     message_ids=b"".join(batch.ids) if start == parts[-1] else None,
                     rejected_before=batch.rejected if start == parts[-1] else None,
+                    noted=batch.noted if start == parts[-1] else None,
                 )
             except Unavailable:
                 log.warning("Postgres is away; nothing is acknowledged, trying again")

@@ -7,7 +7,7 @@ whose tasks the dead-man timer cannot guard. Its children open connections of th
 from __future__ import annotations
 
 import logging
-import multiprocessing
+import mmap
 import os
 import signal
 from functools import cache
@@ -31,7 +31,8 @@ from app.processes import Presence
 from app.settings import load_settings
 
 log = logging.getLogger(__name__)
-_stop_asked = multiprocessing.Event()
+_stop_asked = mmap.mmap(-1, 1)
+"""A byte that the children share. No lock goes with it that one killed in time would keep."""
 
 
 @cache
@@ -42,7 +43,7 @@ def deployment() -> Deployment:
 
 def stopping() -> bool:
     """True once this worker was asked to stop: long turns end after the request under way."""
-    return _stop_asked.is_set()
+    return _stop_asked[0] == 1
 
 
 def refuse_other_pools(instance: Any, **_: Any) -> None:
@@ -74,12 +75,13 @@ def check_before_work(sender: Any, **_: Any) -> None:
 def stay_noted(**_: Any) -> None:
     """Say that the worker runs: at its heartbeat and before each task, once a minute at most.
 
-    A worker that was taken for gone, and whose key was dropped, ends before it seals with it.
+    A worker that was taken for gone, and whose key was dropped or whose schema was taken away, ends
+    before it meets that.
     """
     try:
         presence().renew()
-    except ConfigError as dropped:
-        log.critical("%s", dropped)
+    except ConfigError as problem:
+        log.critical("%s", problem)
         raise WorkerShutdown(EX_FAILURE) from None
     except Unavailable as problem:
         log.warning("cannot note that this worker runs: %s", problem)
@@ -96,7 +98,7 @@ def start_child(**_: Any) -> None:
 
 
 def ask_turns_to_end(**_: Any) -> None:
-    _stop_asked.set()
+    _stop_asked[0] = 1
 
 
 celeryd_after_setup.connect(refuse_other_pools)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from app.books import purge_receipts_once
+from app.books import check_books_once
 from app.delivery import deliver_once
 from app.due import check_due_once
 from app.evidence import thin_observations_once
 from app.expiring import renew_due_once
 from app.flush import flush_once
 from app.observing import observe_due_once
+from app.purging import purge_history_once, purge_receipts_once
+from app.remembering import forget_messages_once
 from app.resuming import check_held_once
 from workers.celery_app import app
 from workers.doorbell import CeleryDoorbell
@@ -75,8 +77,17 @@ def renew_logins() -> str:
 
 @app.task(name="pinfold.tidy")  # type: ignore[untyped-decorator]
 def tidy() -> str:
-    """Look at what is held, and drop receipts and observations past their use."""
+    """Look at what is held; drop what is past its use."""
     resumed = check_held_once(deployment())
-    purged = purge_receipts_once(deployment())
+    receipts = purge_receipts_once(deployment())
+    uploads, attempts = purge_history_once(deployment())
+    forgotten = forget_messages_once(deployment())
     thinned = thin_observations_once(deployment())
-    return f"{resumed} resumed, {purged} receipts and {thinned} observations dropped"
+    dropped = f"{receipts} receipts, {uploads} uploads, {attempts} attempts"
+    return f"{resumed} resumed; dropped: {dropped}, {forgotten} message ids, {thinned} observations"
+
+
+@app.task(name="pinfold.check_books")  # type: ignore[untyped-decorator]
+def check_books() -> str:
+    """See whether the books balance, and keep their sums for monitoring."""
+    return f"{check_books_once(deployment())} lists do not balance"

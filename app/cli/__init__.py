@@ -20,10 +20,14 @@ from app.cli import (
     keys,
     lists,
     logins,
+    lost_keys,
     operations,
+    recovering,
     reports,
+    sources,
     stacks,
     staging,
+    tokens,
 )
 from app.cli.outside import Outside
 from app.cli.terminal import complain
@@ -38,11 +42,14 @@ root = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (stacks, logins, operations, staging, reports, errors):
+for part in (stacks, logins, operations, recovering, staging, reports, errors):
     part.register(root)
 lists.register(audiences.commands)
+lost_keys.register(keys.commands)
 root.add_typer(audiences.commands, name="audience")
 root.add_typer(accounts.commands, name="connection")
+root.add_typer(sources.commands, name="source")
+root.add_typer(tokens.commands, name="token")
 root.add_typer(keys.commands, name="keys")
 
 

@@ -13,7 +13,8 @@ import typer
 from app import audiences
 from app.cli.outside import Outside
 from app.cli.terminal import say
-from app.status import AudienceStatus, ListStatus, read_status
+from app.list_status import ListStatus
+from app.status import AudienceStatus, read_status
 
 commands = typer.Typer(help="Upstream audiences and what becomes of them.", no_args_is_help=True)
 

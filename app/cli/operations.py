@@ -11,6 +11,7 @@ from app.cli.audiences import Connection, Reference
 from app.cli.outside import Outside
 from app.cli.terminal import say
 from app.migrate import upgrade
+from app.status import short
 
 
 def register(root: typer.Typer) -> None:
@@ -18,15 +19,32 @@ def register(root: typer.Typer) -> None:
     root.command("flush")(flush)
     root.command("retry")(retry)
     root.command("intake")(intake)
+    root.command("api")(api)
 
 
-def migrate(ctx: typer.Context) -> None:
-    """Bring the database's schema up to date. Two at once are safe.
+def migrate(
+    ctx: typer.Context,
+    contract_anyway: Annotated[
+        bool, typer.Option("--contract-anyway", help="Do not wait for older processes to end.")
+    ] = False,
+) -> None:
+    """Bring the database's schema up to date, while everything runs. Two at once are safe.
+
+    A step that takes away what only older versions use is left out while a process of theirs runs;
+    it is told which. Run it again when they have ended.
 
     Example: PINFOLD_DATABASE_URL=postgresql+psycopg2://pinfold@db/pinfold pinfold migrate
     """
     outside: Outside = ctx.obj
-    say(f"the database stands at revision {upgrade(outside.settings.require_database_url())}")
+    done = upgrade(outside.settings.require_database_url(), contract_anyway=contract_anyway)
+    say(f"the database stands at revision {done.revision}")
+    if not done.left_out:
+        return
+    names = ", ".join(step.revision for step in done.left_out)
+    say(f"left out: {names}; it takes away what processes of older versions use, which run:")
+    for process in done.older:
+        say(f"  {process.name}, seen {short(process.seen_ago)} ago")
+    say("when these have ended, run `pinfold migrate` again", "yellow")
 
 
 def flush(ctx: typer.Context, audience: Reference, connection: Connection = None) -> None:
@@ -83,3 +101,21 @@ def intake(ctx: typer.Context, connection: Connection = None) -> None:
     _keys = outside.deployment.keyring
     count = outside.broker.consume(outside.deployment, connection_id)
     say(f"intake stopped after {count:,} messages; what was not acknowledged comes again")
+
+
+def api(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 8080,
+    processes: Annotated[int, typer.Option(min=1, help="One a core is a good number.")] = 1,
+) -> None:
+    """Serve HTTP: events in, audiences administered, /docs to read and try. Ctrl-C ends it.
+
+    Put a proxy with TLS in front where others than this machine reach it.
+
+    Example: pinfold api --port 8080 --processes 2
+    """
+    outside: Outside = ctx.obj
+    _keys = outside.deployment.keyring  # refuse a wrong key before anything is accepted
+    say(f"listening on http://{host}:{port}; http://{host}:{port}/docs describes it")
+    outside.broker.serve(host, port, processes)

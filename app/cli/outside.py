@@ -33,6 +33,9 @@ class Broker(Protocol):
     def consume(self, deployment: Deployment, connection_id: int | None) -> int:
         """Stage membership messages until told to stop; returns how many messages."""
 
+    def serve(self, host: str, port: int, processes: int) -> None:
+        """Serve HTTP until told to stop."""
+
     def reseal_dead_letters(self, settings: Settings) -> DeadLetters:
         """Seal the dead letters with the newest key; raises Unavailable without the broker."""
 

@@ -9,12 +9,13 @@ import orjson
 import typer
 
 from app import doctor as checks
-from app.books import read_books, rejected_by_reason
+from app.books import Book, ListBook, in_sum, noted_by_reason, read_books, rejected_by_reason
 from app.cli.outside import Outside
 from app.cli.terminal import say, show, table
+from app.list_status import ListStatus
 from app.pinterest.entries import Who
 from app.pinterest.error_book import fix_of
-from app.status import AudienceStatus, ListStatus, Status, read_status, short
+from app.status import AudienceStatus, Status, read_status, short
 from app.troubles import Trouble
 
 BOOK_COLUMNS = (
@@ -76,6 +77,11 @@ def show_status(now: Status) -> None:
     # a connection's trouble is told once, not for each of its audiences
     for told in dict.fromkeys(line for item in now.audiences for line in troubles(item)):
         say(told, "yellow")
+    if now.unbalanced_lists:
+        say(
+            f"the books of {now.unbalanced_lists} lists do not balance: pinfold books --check",
+            "red",
+        )
     checked = _ago(now.at, now.last_check_at)
     say(f"beat looked {checked}" if now.last_check_at else "beat has never looked: is it running?")
 
@@ -123,35 +129,49 @@ def books(
     outside: Outside = ctx.obj
     rows = read_books(outside.deployment)
     rejected = rejected_by_reason(outside.deployment)
+    noted = noted_by_reason(outside.deployment)
     if as_json:
-        lists = [row.as_json() for row in rows]
-        typer.echo(orjson.dumps({"lists": lists, "rejected": rejected}).decode())
+        shown = {
+            "lists": [row.as_json() for row in rows],
+            "sum": in_sum(rows).as_json(),
+            "rejected": rejected,
+            "noted": noted,
+        }
+        typer.echo(orjson.dumps(shown).decode())
     else:
-        columns = [
-            name
-            for name in BOOK_COLUMNS
-            if name not in RARE_COLUMNS or any(getattr(row, name) for row in rows)
-        ]
-        heads = (f">{name.replace('_', ' ')}" for name in columns)
-        drawn = table("in accepted identities", ("audience", "list", *heads, "balance"))
-        for row in rows:
-            counts = (f"{getattr(row, name):,}" for name in columns)
-            balance = _balance(row.difference, row.balanced)
-            drawn.add_row(row.audience, row.list_type, *counts, balance)
-        show(drawn)
+        _show_books(rows)
         for reason, count in rejected.items():
             say(f"rejected at intake: {count:,}  {reason}")
+        for reason, count in noted.items():
+            say(f"noted at intake: {count:,}  {reason}")
     off = [row for row in rows if not row.balanced]
     for row in off if check else []:
-        say(f"the books of {row.audience} {row.list_type} do not balance", "red")
+        say(f"the books of {row.audience} {row.list_type}: {_balance(row)}", "red")
     if check and off:
         raise typer.Exit(1)
 
 
-def _balance(difference: int, balanced: bool) -> str:
-    if balanced:
+def _show_books(rows: list[ListBook]) -> None:
+    columns = [
+        name
+        for name in BOOK_COLUMNS
+        if name not in RARE_COLUMNS or any(getattr(row, name) for row in rows)
+    ]
+    heads = (f">{name.replace('_', ' ')}" for name in columns)
+    drawn = table("in accepted identities", ("audience", "list", *heads, "balance"))
+    lines: list[tuple[str, str, Book]] = [(row.audience, row.list_type, row) for row in rows]
+    for name, list_type, book in (*lines, ("in sum", "", in_sum(rows))):
+        counts = (f"{getattr(book, item):,}" for item in columns)
+        drawn.add_row(name, list_type, *counts, _balance(book))
+    show(drawn)
+
+
+def _balance(book: Book) -> str:
+    if book.balanced:
         return "ok"
-    return f"off by {difference:,}" if difference else "charged is not what was attempted"
+    off = f"off by {book.difference:,}" if book.difference else ""
+    ledger = book.charged - book.attempted
+    return ", ".join(filter(None, (off, f"charged off by {ledger:,}" if ledger else "")))
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,10 +11,15 @@ from rich.console import Console
 
 from app.cli.terminal import say
 from app.sandbox.demo import run_demo
-from app.sandbox.stack import Stack, Stopped, stop_on_signals
+from app.sandbox.stack import SimulatorOptions, Stack, Stopped, stop_on_signals
 from app.settings import PREFIX, STATE, environment
 
 KEPT = ("PATH", "HOME", "LANG", "TZ")
+TRIAL_ACCOUNT, TRIAL_TOKEN = "549770000001", "pina_trial"
+SIMULATOR = SimulatorOptions(
+    8086, ("--token", TRIAL_TOKEN, "--ad-account", TRIAL_ACCOUNT, "--ready-after", "5")
+)
+ApiPort = Annotated[int, typer.Option(help="Of the HTTP service; the next free one is taken.")]
 FlowerPort = Annotated[int, typer.Option(help="Flower's port; the next free one is taken.")]
 
 
@@ -46,16 +52,28 @@ def demo(
     raise typer.Exit(0 if agreed else 1)
 
 
-def up(flower_port: FlowerPort = 5555, concurrency: int = 2) -> None:
+def up(
+    flower_port: FlowerPort = 5555,
+    api_port: ApiPort = 8080,
+    simulator: Annotated[
+        bool, typer.Option(help="Try it without Pinterest: simulated, nothing kept.")
+    ] = False,
+    concurrency: int = 2,
+) -> None:
     """Run the service here for real: Postgres and broker from this installation, data kept.
 
-    Where PINFOLD_DATABASE_URL or PINFOLD_BROKER_URL is set, that one is used instead.
+    Where PINFOLD_DATABASE_URL or PINFOLD_BROKER_URL is set, that one is used instead. With
+    --simulator Pinterest is simulated and everything begins anew.
 
     Example: pinfold up &  then: pinfold connect main
     """
-    state = STATE / "stack"
-    given = environment()
-    kept = {name: value for name, value in given.items() if name in KEPT or name.startswith(PREFIX)}
+    state = STATE / ("trial" if simulator else "stack")
+    given = {} if simulator else environment()
+    kept = {
+        name: value
+        for name, value in environment().items()
+        if name in KEPT or (name.startswith(PREFIX) and not simulator)
+    }
     try:
         with stop_on_signals():
             stack = Stack(
@@ -65,16 +83,26 @@ def up(flower_port: FlowerPort = 5555, concurrency: int = 2) -> None:
                 environment=kept,
                 worker_concurrency=concurrency,
                 flower_port=flower_port,
-                simulator=None,
+                api_port=api_port,
+                simulator=SIMULATOR if simulator else None,
+                fresh=simulator,
             )
             with stack:
                 for running in stack.describe():
                     say(f"{running.name:10} pid {running.pid}  log {running.log}")
-                say(f"Flower: {stack.flower_url}; data and keys are kept in {state}")
-                say("in another terminal every pinfold command finds this stack; Ctrl-C ends it")
+                _say_where(stack, state, simulator)
                 while True:
                     for name in stack.tick():
                         say(f"{name} had ended and was started again", "yellow")
                     time.sleep(0.5)
     except Stopped as signal:
         say(f"{signal}: everything was stopped; the data are kept in {state}")
+
+
+def _say_where(stack: Stack, state: Path, simulator: bool) -> None:
+    say(f"Flower: {stack.flower_url}; HTTP: {stack.api_url}/docs; data and keys are in {state}")
+    if simulator:
+        url = stack.addresses[f"{PREFIX}PINTEREST_URL"].removesuffix("/v5")
+        say(f"Pinterest is simulated: its ad account is {TRIAL_ACCOUNT}, its token {TRIAL_TOKEN}")
+        say(f"what it holds: {url}/_sandbox/summary")
+    say("in another terminal every pinfold command finds this stack; Ctrl-C ends it")

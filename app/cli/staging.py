@@ -8,21 +8,25 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, cast
+from typing import Annotated, cast
 
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.accepting import meet_audiences
 from app.cli.audiences import Connection
 from app.cli.outside import Outside
+from app.cli.staging_report import Listing, Tally
 from app.cli.terminal import say
 from app.connections import find_connection
-from app.errors import ConfigError, Refused
-from app.event_files import BrokenFile, LineFault, Part, read_parts
+from app.errors import ConfigError, InvalidEvent, Refused
+from app.event_files import FORMS, STORAGE, read_parts
+from app.event_lines import BrokenFile
+from app.event_parts import LineFault, Part
+from app.formats import mparticle_storage
+from app.formats.reading import Dialect, read_reference
 from app.receipts import keys_used
 from app.staging import Intake, stage
 
@@ -34,21 +38,19 @@ def register(root: typer.Typer) -> None:
     root.command("stage")(stage_file)
 
 
-@dataclass
-class _Tally:
-    lines: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    identities_dropped: int = 0
-    parts_skipped: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-
-
 def stage_file(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(help="NDJSON or CSV, plain or gzip; - is standard input.")],
     connection: Connection = None,
-    form: Annotated[str | None, typer.Option("--format", help="ndjson or csv.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(FORMS)}; else told by line 1.")
+    ] = None,
+    audience: Annotated[
+        str | None, typer.Option(help="Upstream id of the audience, where lines name none.")
+    ] = None,
+    audience_key: Annotated[
+        str | None, typer.Option(help="Name of the boolean that says membership, likewise.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Skip what an earlier run staged.")] = False,
     again: Annotated[bool, typer.Option(help="Stage it once more on purpose.")] = False,
     rejects: Annotated[Path | None, typer.Option(help="Where rejected lines are listed.")] = None,
@@ -57,48 +59,86 @@ def stage_file(
 
     Fields: audience, operation (add or remove), occurred_at (optional), email, idfa, gaid; each
     identity a value or a list (CSV: several with ; between them), plain or already hashed.
+    Other formats: mparticle, segment and rudderstack messages, one JSON object or array a line;
+    segment-csv, Segment's file export; mparticle-kinesis records; mparticle-storage, whose
+    audience stands in the file's name.
     Exit status: 0 all accepted, 3 some lines rejected, 1 an error.
 
     Example: pinfold stage events.ndjson.gz --connection main
     """
     outside: Outside = ctx.obj
-    if form not in (None, "ndjson", "csv"):
-        raise ConfigError("--format is ndjson or csv")
+    if form is not None and form not in FORMS:
+        raise ConfigError(f"--format is one of {', '.join(FORMS)}")
+    dialect = _dialect(form, file, audience, audience_key)
     deployment = outside.deployment
     connection_id = find_connection(deployment, connection).id if connection else None
     intake = Intake(deployment, "stage", connection_id)
     _keys = deployment.keyring  # refuse a wrong key before anything is read
     run = f":{secrets.token_hex(4)}" if again else ""
-    tally = _Tally()
+    tally = Tally()
     listing = rejects or Path(f"{'stdin' if file == '-' else file}.rejects.ndjson")
     broken: BrokenFile | None = None
     with (
         intake.presence,
         _opened(file) as stream,
-        _Listing(listing) as listed,
+        Listing(listing) as listed,
         _progress(file) as progress,
     ):
         try:
-            for part in read_parts(stream, form):
+            for part in read_parts(stream, form, dialect):
                 _stage_part(intake, part, run, resume, tally, listed)
                 progress(part.bytes_read, f"{tally.accepted:,} accepted, {tally.rejected:,} not")
         except BrokenFile as problem:
             broken = problem
-    _report(tally, listing, file)
+    tally.report(listing, file)
     if broken:
         raise ConfigError(f"{file}: {broken}")
     if tally.rejected:
         raise typer.Exit(REJECTED)
 
 
+def _dialect(
+    form: str | None, file: str, audience: str | None, audience_key: str | None
+) -> Dialect:
+    """What is said of the file beside it: by options, or by its name."""
+    try:
+        reference = read_reference(audience, "--audience") if audience is not None else None
+    except InvalidEvent as problem:
+        raise ConfigError(str(problem)) from None
+    if form == STORAGE and reference is None:
+        reference = _audience_in_name(Path(file).name)
+    return Dialect(reference, audience_key)
+
+
+def _audience_in_name(name: str) -> str | None:
+    """The audience of a Cloud Storage file; none for those that mParticle leaves empty."""
+    if name.startswith(mparticle_storage.VALIDATION):
+        return None
+    mention = mparticle_storage.audience_in(name)
+    if mention is None:
+        raise ConfigError(
+            f"{name} is not named NAME_ID_DATE_TIME_GUID.txt: name the audience with --audience"
+        )
+    say(f"audience {mention.references[0]} ({mention.name}), as the file's name says")
+    return mention.references[0]
+
+
 def _stage_part(
-    intake: Intake, part: Part, run: str, resume: bool, tally: _Tally, listed: _Listing
+    intake: Intake, part: Part, run: str, resume: bool, tally: Tally, listed: Listing
 ) -> None:
     tally.lines = part.last_line
     if resume:
         part = _without_staged_beginning(intake, part)
-    before = Counter(fault.reason for fault in part.faults if fault.whole)
-    staged = stage(intake, part.events, dedupe_key=part.key + run, rejected_before=before)
+    if not part.holds_something():
+        return
+    meet_audiences(intake, part.mentions.values(), None)
+    staged = stage(
+        intake,
+        part.events,
+        dedupe_key=part.key + run,
+        rejected_before=Counter(fault.reason for fault in part.faults if fault.whole),
+        noted=part.remarks(),
+    )
     if staged.duplicate:
         if not resume:
             raise Refused(
@@ -112,11 +152,7 @@ def _stage_part(
     ]
     for fault in sorted(faults):
         listed.write(fault)
-    whole = [fault for fault in faults if fault.whole]
-    tally.accepted += staged.accepted
-    tally.rejected += len(whole)
-    tally.identities_dropped += len(faults) - len(whole)
-    tally.reasons.update(f"{fault.field}: {fault.reason}" for fault in faults)
+    tally.add(part, staged.accepted, faults)
 
 
 def _without_staged_beginning(intake: Intake, part: Part) -> Part:
@@ -124,37 +160,6 @@ def _without_staged_beginning(intake: Intake, part: Part) -> Part:
     known = keys_used(intake.deployment, intake.source, part.beginnings)
     staged_to = max((part.beginnings[key] for key in known), default=0)
     return part.without_lines_up_to(staged_to) if staged_to else part
-
-
-class _Listing:
-    """The reject file, opened when there is something to write: places and reasons, no values."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> _Listing:
-        """Raises ConfigError, before anything is staged, when the file cannot be written."""
-        try:
-            with self._path.open("ab") as file:
-                was_empty = file.tell() == 0
-        except OSError as problem:
-            raise ConfigError(
-                f"cannot write {self._path} ({problem.strerror}), which is to list the rejected "
-                "lines: name another file with --rejects"
-            ) from None
-        if was_empty:
-            self._path.unlink()
-        return self
-
-    def write(self, fault: LineFault) -> None:
-        if self._file is None:
-            self._file = self._path.open("wb")
-        self._file.write(orjson.dumps(fault._asdict()) + b"\n")
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 @contextmanager
@@ -184,20 +189,3 @@ def _progress(file: str) -> Iterator[Callable[[int, str], None]]:
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=size, visible=console.is_terminal)
         yield lambda done, text: bar.update(task, completed=done, description=text)
-
-
-def _report(tally: _Tally, listing: Path, file: str) -> None:
-    if not tally.lines:
-        say(f"{file} is empty: nothing to stage")
-        return
-    counts = f"{tally.accepted:,} events accepted, {tally.rejected:,} rejected"
-    say(f"{tally.lines:,} lines read: {counts}")
-    if tally.parts_skipped:
-        say(f"{tally.parts_skipped:,} parts had been staged before and were skipped")
-    if tally.identities_dropped:
-        say(f"{tally.identities_dropped:,} identities of accepted events could not be used")
-    for reason, count in tally.reasons.most_common(10):
-        say(f"  {count:>9,}  {reason}")
-    if tally.reasons:
-        say(f"{listing} lists each with its line")
-    say("next: pinfold status shows what waits and when it is uploaded")

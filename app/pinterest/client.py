@@ -25,7 +25,7 @@ class PinterestClient:
         """Which version of the connection's login the token is."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         account = f"{base_url.rstrip('/')}/ad_accounts/{ad_account_id}"
-        self.wire = Wire(account, patience, headers)
+        self.wire = Wire(account, patience, headers, {token})
 
     def close(self) -> None:
         self.wire.close()

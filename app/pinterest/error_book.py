@@ -295,6 +295,16 @@ LISTS = (
         "stays so, stop with `pinfold audience deactivate {audience}` and activate another name.",
     ),
     Entry(
+        "not recovered",
+        Action.HOLD_LIST,
+        Who.YOU,
+        Retried.NO,
+        "The database was restored from a backup, and Pinterest did not say what the list has had "
+        "since, so nothing is sent to it. The message says why.",
+        "Mend what the message names, for a login with `pinfold connection replace-login "
+        "{connection}`, then stop the workers and run `pinfold recover` again.",
+    ),
+    Entry(
         "no room under the cap",
         Action.HOLD_LIST,
         Who.YOU,

@@ -54,13 +54,14 @@ class OAuthClient:
             "Authorization": f"Basic {basic}",
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        self._wire = Wire(base_url, patience, {})
+        self._wire = Wire(base_url, patience, {}, {app_secret, basic})
 
     def close(self) -> None:
         self._wire.close()
 
     def exchange(self, code: str, redirect_uri: str) -> Answer:
         """Tokens for the code that the consent page gave; it is good once."""
+        self._wire.secrets.add(code)
         return self._grant(
             grant_type="authorization_code",
             code=code,
@@ -70,10 +71,12 @@ class OAuthClient:
 
     def refresh(self, refresh_token: str) -> Answer:
         """New tokens for a refresh token, which may die by it."""
+        self._wire.secrets.add(refresh_token)
         return self._grant(grant_type="refresh_token", refresh_token=refresh_token)
 
     def account_pages(self, token: str) -> Iterator[Answer]:
         """The ad accounts that a token may use, a page at a time until one fails."""
+        self._wire.secrets.add(token)
         self._wire.session.headers["Authorization"] = f"Bearer {token}"
         return self._wire.pages("/ad_accounts")
 

@@ -155,7 +155,10 @@ _TAKEN = """, taken AS (
     UPDATE budget b SET
         next_slot_at = greatest(own_slot_at, now + (wait - rest) * s) + step * s,
         day_began_at = CASE WHEN used_today = 0 THEN now ELSE b.day_began_at END,
-        day_used = used_today + 1
+        day_used = used_today + 1,
+        -- one that is over would come alive again if the clock were set back
+        not_before = CASE WHEN b.not_before BETWEEN now AND now + furthest_pause * s
+            THEN b.not_before END
     FROM each, slot
     WHERE b.connection_id = each.connection_id AND b.category = each.category
         AND wait <= :patience AND NOT crowded

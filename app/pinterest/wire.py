@@ -50,7 +50,11 @@ class Patience:
 class Wire:
     """A session with one base address. Not shared between threads."""
 
-    def __init__(self, base_url: str, patience: Patience, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, base_url: str, patience: Patience, headers: Mapping[str, str], secrets: set[str]
+    ) -> None:
+        self.secrets = secrets
+        """What is shown to Pinterest; where its answers repeat it, nobody else is to see it."""
         self._base_url = base_url.rstrip("/")
         self._patience = patience
         self.session = requests.Session()
@@ -90,11 +94,19 @@ class Wire:
         with response:
             return Answer(
                 response.status_code,
-                body=_read_object(response, deadline),
+                body=self._without_secrets(_read_object(response, deadline)),
                 request_id=response.headers.get("x-pinterest-rid"),
                 retry_after=_wait_named(response, time.time()),
                 allowance=read_allowance(response.headers, time.time()),
             )
+
+    def _without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
+        said = body.get("message")
+        if not isinstance(said, str):
+            return body
+        for secret in sorted(filter(None, self.secrets), key=len, reverse=True):
+            said = said.replace(secret, "[removed]")
+        return body | {"message": said}
 
     def pages(self, path: str, **query: str) -> Iterator[Answer]:
         """The pages of a listing, one at a time until one fails."""

@@ -26,7 +26,7 @@ from app.books import ListBook, read_books
 from app.connections import add_connection
 from app.database import transaction
 from app.deployment import Deployment
-from app.events import parse_message
+from app.formats import own
 from app.sandbox.sample_traffic import Reckoning, sample_calls
 from app.sandbox.stack import SimulatorOptions, Stack, stop_on_signals
 from app.settings import Settings
@@ -162,9 +162,9 @@ def _interleaved(reckoning: Reckoning) -> Iterator[list[dict[str, Any]]]:
 
 def _stage(intake: Intake, messages: list[dict[str, Any]]) -> int:
     """Stage one call like any upstream's; returns how many values could not be used."""
-    parsed = [parse_message(message) for message in messages]
-    staged = stage(intake, [event for event, _ in parsed])
-    return len(staged.rejections) + sum(len(faults) for _, faults in parsed)
+    readings = [own.read(message) for message in messages]
+    staged = stage(intake, [event for reading in readings for event in reading.events])
+    return len(staged.rejections) + sum(len(reading.faults) for reading in readings)
 
 
 def _picture(books: list[ListBook], status: Status, invalid: int, staging: bool) -> Table:

@@ -1,8 +1,9 @@
 """The whole service on one machine, started and ended as one: `pinfold up`, `make demo`.
 
 Start: broker and database (those not named by an address), migration, simulator, worker, beat,
-Flower. Stop: beat and Flower, the worker (which finishes its tasks), the simulator, then database
-and broker. What runs is written to ``<state>/run.json``, where ``app.settings`` finds it.
+Flower, the HTTP service. Stop: HTTP, beat and Flower, the worker (which finishes its tasks), the
+simulator, then database and broker. What runs is written to ``<state>/run.json``, where
+``app.settings`` finds it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET
 HERE = "127.0.0.1"
 MIGRATION = (sys.executable, "-m", "workers.console", "migrate")
 CELERY = (sys.executable, "-m", "celery", "-A", "workers")
+API = (sys.executable, "-m", "workers.console", "api")
 MINIMAL_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 REPLACED = ("PINFOLD_DATABASE_URL_FILE", "PINFOLD_BROKER_URL_FILE")
 MIGRATION_PATIENCE_S = 300.0
@@ -52,24 +54,25 @@ class Running(NamedTuple):
 
 @dataclass(frozen=True)
 class SimulatorOptions:
-    """How to run the Pinterest simulator. Without a port, a free one is taken."""
+    """How to run the Pinterest simulator. The next free port is taken, any without one."""
 
     port: int | None = None
     arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class CeleryOptions:
-    """What the Celery processes are started with."""
+class ServingOptions:
+    """What the processes that do the work are started with; a part without a port is left out."""
 
     environment: dict[str, str]
     state: Path
     concurrency: int
     flower_port: int | None
+    api_port: int | None = None
 
 
-def celery_children(options: CeleryOptions) -> list[Child]:
-    """Worker, beat and Flower, in the order in which they start."""
+def serving_children(options: ServingOptions) -> list[Child]:
+    """Worker, beat, Flower and the HTTP service, in the order in which they start."""
     worker = [
         "worker",
         "-l",
@@ -81,15 +84,18 @@ def celery_children(options: CeleryOptions) -> list[Child]:
         "worker@embedded",
     ]
     commands = {
-        "worker": [*worker, "--without-mingle", "--without-gossip"],
-        "beat": ["beat", "-l", "INFO", "--pidfile="],
+        "worker": [*CELERY, *worker, "--without-mingle", "--without-gossip"],
+        "beat": [*CELERY, "beat", "-l", "INFO", "--pidfile="],
     }
     if options.flower_port is not None:
-        commands["flower"] = ["flower", f"--address={HERE}", f"--port={options.flower_port}"]
+        address = f"--address={HERE}"
+        commands["flower"] = [*CELERY, "flower", address, f"--port={options.flower_port}"]
+    if options.api_port is not None:
+        commands["api"] = [*API, f"--host={HERE}", f"--port={options.api_port}"]
     return [
         Child(
             name,
-            [*CELERY, *arguments],
+            command,
             env=options.environment,
             log=options.state / "logs" / f"{name}.log",
             directory=options.state,
@@ -99,7 +105,7 @@ def celery_children(options: CeleryOptions) -> list[Child]:
             # safe to kill at any point; Celery has the kernel kill the pool with the worker.
             death_signal=signal.SIGKILL if name == "worker" else signal.SIGTERM,
         )
-        for name, arguments in commands.items()
+        for name, command in commands.items()
     ]
 
 
@@ -121,19 +127,22 @@ class Stack:
         environment: dict[str, str],
         worker_concurrency: int = 2,
         flower_port: int | None = 5555,
+        api_port: int | None = None,
         simulator: SimulatorOptions | None = None,
         fresh: bool = False,
         migration: Sequence[str] = MIGRATION,
-        children: Callable[[CeleryOptions], list[Child]] = celery_children,
+        children: Callable[[ServingOptions], list[Child]] = serving_children,
     ) -> None:
         self._state = state.resolve()
         named = {"PINFOLD_DATABASE_URL": database_url, "PINFOLD_BROKER_URL": broker_url}
         self.addresses = {name: url for name, url in named.items() if url is not None}
         """The settings (``PINFOLD_...``) that lead to what this stack runs."""
         self.flower_url: str | None = None
+        self.api_url: str | None = None
         self._environment = environment
-        self._concurrency, self._flower_port = worker_concurrency, flower_port
-        self._simulator, self._migration, self._celery = simulator, migration, children
+        self._concurrency = worker_concurrency
+        self._flower_port, self._api_port = flower_port, api_port
+        self._simulator, self._migration, self._serving = simulator, migration, children
         self._fresh = fresh
         self._children: list[Child] = []
         self._exits = ExitStack()
@@ -172,9 +181,7 @@ class Stack:
         if self._simulator is not None:
             self._start_simulator(self._simulator)
         self._child("migration", self._migration).run(MIGRATION_PATIENCE_S)
-        port = None if self._flower_port is None else free_port(self._flower_port)
-        self.flower_url = None if port is None else f"http://{HERE}:{port}"
-        self._start_celery(port)
+        self._start_serving()
         self._exits.callback(self._run_file.unlink, missing_ok=True)
         self._write_run_file()
 
@@ -217,7 +224,7 @@ class Stack:
         self.addresses["PINFOLD_KEYS_FILE"] = str(path)
 
     def _start_simulator(self, options: SimulatorOptions) -> None:
-        port = options.port or free_port(0)
+        port = free_port(options.port or 0)
         command = [sys.executable, "-m", "app.sandbox.pinterest", "--port", str(port)]
         simulator = self._child(
             "simulator", [*command, *options.arguments], ready=lambda: _answers(port)
@@ -231,9 +238,14 @@ class Stack:
         self.addresses["PINFOLD_APP_ID"] = DEFAULT_APP_ID
         self.addresses["PINFOLD_APP_SECRET"] = DEFAULT_APP_SECRET
 
-    def _start_celery(self, flower_port: int | None) -> None:
-        clients = self._celery(
-            CeleryOptions(self._child_environment(), self._state, self._concurrency, flower_port)
+    def _start_serving(self) -> None:
+        flower_port = None if self._flower_port is None else free_port(self._flower_port)
+        api_port = None if self._api_port is None else free_port(self._api_port)
+        self.flower_url = None if flower_port is None else f"http://{HERE}:{flower_port}"
+        self.api_url = None if api_port is None else f"http://{HERE}:{api_port}"
+        environment = self._child_environment()
+        clients = self._serving(
+            ServingOptions(environment, self._state, self._concurrency, flower_port, api_port)
         )
         self._exits.callback(_stop_together, clients)
         for child in clients:
@@ -261,6 +273,7 @@ class Stack:
             "pid": os.getpid(),
             "environment": self._settings_of_ours() | self.addresses,
             "flower": self.flower_url,
+            "api": self.api_url,
             "children": {running.name: running.pid for running in self.describe()},
         }
         _write_private(self._run_file, json.dumps(run, indent=2) + "\n")
@@ -310,7 +323,7 @@ def free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(candidate.getsockname()[1])
-    raise StackError(f"no free port from {wanted} up: choose another with --flower-port")
+    raise StackError(f"no free port from {wanted} up: choose another one")
 
 
 def _disregard(number: int, frame: FrameType | None) -> None:

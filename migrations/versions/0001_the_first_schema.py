@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
+breaks_before = None
 
 
 # What a call of intake does in the database before its chunks; here, because a function keeps its

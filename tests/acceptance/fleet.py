@@ -25,7 +25,7 @@ from app.books import read_books
 from app.connections import add_connection
 from app.database import transaction
 from app.deployment import Deployment
-from app.events import parse_message
+from app.formats import own
 from app.keyring import new_key
 from app.sandbox.children import Child
 from app.sandbox.pinterest import PinterestSimulator
@@ -57,7 +57,7 @@ FAST = {
     "PINFOLD_RECORDS_PER_REQUEST": "200",
     "PINFOLD_FLUSH_MESSAGES": "1",
 }
-READY_S = 30.0
+READY_S = 60.0
 DRAINED_S = 90.0
 
 
@@ -79,8 +79,8 @@ class Fleet:
         ours = {name: text for name, text in self.environment.items() if name.startswith(PREFIX)}
         return Deployment(load_settings(ours))
 
-    def start(self, name: str, command: Iterable[str], sign: str, **environment: str) -> Child:
-        """Start a process and wait until its log shows ``sign``."""
+    def launch(self, name: str, command: Iterable[str], sign: str, **environment: str) -> Child:
+        """Start a process that is ready once its log shows ``sign``, without waiting for that."""
         log = self.directory / f"{name}.log"
         child = Child(
             name,
@@ -94,18 +94,33 @@ class Fleet:
             death_signal=signal.SIGKILL,
         )
         self.children.append(child)
-        child.start()
+        child.launch()
         return child
 
-    def worker(self, name: str = "worker", *, processes: int = 2, level: str = "INFO") -> Child:
+    def start(self, name: str, command: Iterable[str], sign: str, **environment: str) -> Child:
+        """Start a process and wait until its log shows ``sign``."""
+        child = self.launch(name, command, sign, **environment)
+        child.wait_ready()
+        return child
+
+    def worker(
+        self,
+        name: str = "worker",
+        *,
+        processes: int = 2,
+        level: str = "INFO",
+        **environment: str,
+    ) -> Child:
         options = ("--concurrency", str(processes), "-n", f"{name}@fleet", "-l", level)
-        return self.start(name, (*CELERY, "worker", *options), f"{name}@fleet ready")
+        command = (*CELERY, "worker", *options)
+        return self.start(name, command, f"{name}@fleet ready", **environment)
 
-    def beat(self, name: str = "beat") -> Child:
-        return self.start(name, (*CELERY, "beat", "--pidfile=", "-l", "INFO"), "beat: Starting")
+    def beat(self, name: str = "beat", *, level: str = "INFO", **environment: str) -> Child:
+        command = (*CELERY, "beat", "--pidfile=", "-l", level)
+        return self.start(name, command, "beat: Starting", **environment)
 
-    def flower(self, port: int) -> Child:
-        options = ("--address=127.0.0.1", f"--port={port}", "-l", "INFO")
+    def flower(self, port: int, *more: str, level: str = "INFO") -> Child:
+        options = ("--address=127.0.0.1", f"--port={port}", *more, "-l", level)
         return self.start("flower", (*CELERY, "flower", *options), "Connected to")
 
     def intake(self, name: str = "intake", **environment: str) -> Child:
@@ -140,7 +155,8 @@ class Fleet:
     def stage(self, messages: list[dict[str, Any]]) -> int:
         """Stage messages in our own form; returns how many were accepted."""
         intake = Intake(self.deployment, "test")
-        return stage(intake, [parse_message(message)[0] for message in messages]).accepted
+        events = [event for message in messages for event in own.read(message).events]
+        return stage(intake, events).accepted
 
     def waiting(self) -> int:
         return sum(book.waiting for book in read_books(self.deployment))
@@ -242,6 +258,28 @@ def run_pinfold(
 
 def without_nothing(environment: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if value is not None}
+
+
+def start_and_see_it_fail(
+    fleet: Fleet, *command: str, **environment: str | None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CELERY, *command],
+        env=without_nothing(fleet.environment | environment),
+        cwd=fleet.directory,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def assert_refused_with(ended: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stdout + ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("pinfold:")]
+    for word in words:
+        assert word in line
 
 
 def kill(child: Child) -> None:

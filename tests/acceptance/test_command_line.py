@@ -158,12 +158,94 @@ def test_csv_is_read_and_its_lists_too(fleet: Fleet) -> None:
         fleet,
         b"audience,operation,email,idfa",
         b"31001,add,ana.ruiz@example.org;li.wei@example.org,",
-        b'31001,remove,"jon@example.org",3f1c9a52-7d40-4b8e-9a61-0c5d2e7f8a90',
+        b'31001,remove,"jon@example.org",5b0e6d11-90ac-4f37-8e42-7a1b3c5d9e20',
         name="events.csv",
     )
     done = fleet.pinfold("stage", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert fleet.count("SELECT sum(email_count + maid_count) FROM staged_chunk") == 4
+
+
+def test_what_segment_exports_is_read_with_its_own_delimiter_and_counted_by_reason(
+    fleet: Fleet,
+) -> None:
+    """A row without an action, one of nobody, and one whose context is no JSON."""
+    path = write(
+        fleet,
+        b"\xef\xbb\xbfaudience_id;audience_action;email;context",
+        b'"31001";"true";"ana.ruiz@example.org";"{""device"":{""type"":""ios"",',
+        b'""advertisingId"":""3F1C9A52-7D40-4B8E-9A61-0C2D5E7F8A90""}}"',
+        b'"31001";"";"li.wei@example.org";""',
+        b'"31001";"false";"";"{}"',
+        b'"31001";"false";"jon@example.org";"{' + VALUE.encode() + b'"',
+        name="segment.csv",
+    )
+    done = fleet.pinfold("stage", str(path), "--format", "segment-csv")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert_discreet(done)
+    assert [(fault["line"], fault["field"], fault["whole"]) for fault in rejects(path)] == [
+        (4, "audience_action", True),
+        (6, "context", False),
+    ]
+    assert "1 changes ignored" in done.stdout
+    assert "a person without an email or advertising id" in done.stdout
+    assert fleet.count("SELECT sum(email_count + maid_count) FROM staged_chunk") == 3
+
+
+def test_a_cloud_storage_file_is_for_the_audience_in_its_name(fleet: Fleet) -> None:
+    """The same bytes for another audience are no duplicate."""
+    fleet.activate("31002", "Second")
+    line = {"IsAddRequest": True, "IdentityValues": {"email": "ana.ruiz@example.org"}}
+    guid = "5b0e6d11-90ac-4f37-8e42-7a1b3c5d9e20"
+    for audience in ("31001", "31002"):
+        path = write(fleet, line, name=f"The-VIP_{audience}_20260203_081530_{guid}.txt")
+        done = fleet.pinfold("stage", str(path), "--format", "mparticle-storage")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"audience {audience} (The-VIP)" in done.stdout
+    assert fleet.count("SELECT count(DISTINCT audience_id) FROM staged_chunk") == 2
+    line["IsAddRequest"] = False
+    nameless = write(fleet, line, name="audience.txt")
+    form = ("--format", "mparticle-storage")
+    assert_one_line_error(fleet.pinfold("stage", str(nameless), *form), "--audience")
+    assert fleet.pinfold("stage", str(nameless), *form, "--audience", "31001").returncode == 0
+    assert staged(fleet) == 3
+    empty = write(fleet, name="mparticle-validation-1.txt")
+    assert "empty" in fleet.pinfold("stage", str(empty), *form).stdout
+
+
+def test_a_line_of_mparticle_gives_many_events_and_is_rejected_by_its_number(fleet: Fleet) -> None:
+    def person(value: str) -> dict[str, object]:
+        return {
+            "user_identities": [{"type": "email", "encoding": "raw", "value": value}],
+            "audiences": [
+                {"audience_id": 31001, "audience_name": "VIP", "action": "add"},
+                {"audience_id": 7, "audience_name": "Unknown", "action": "delete"},
+            ],
+        }
+
+    message = {"type": "audience_membership_change_request", "timestamp_ms": 1767265200123}
+    profiles = [person("ana.ruiz@example.org"), person(f"{VALUE} at home")]
+    path = write(
+        fleet,
+        message,
+        {**message, "user_profiles": profiles},
+        {**message, "type": "audience_subscription_request"},
+    )
+    done = fleet.pinfold("stage", str(path), "--format", "mparticle")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert_discreet(done)
+    assert [(fault["line"], fault["field"]) for fault in rejects(path)] == [
+        (2, "audience"),
+        (2, "audience"),
+        (2, "email"),
+        (3, "type"),
+    ]
+    assert staged(fleet) == 1
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones(fleet: Fleet) -> None:
+    done = fleet.pinfold("stage", "-", "--format", "xml", given=b"")
+    assert_one_line_error(done, "ndjson", "segment-csv", "mparticle-kinesis")
 
 
 def test_csv_without_its_columns_names_them(fleet: Fleet) -> None:
@@ -328,6 +410,16 @@ def test_status_books_and_doctor_speak_to_people_and_to_programs(fleet: Fleet) -
         done = fleet.pinfold(command, NO_COLOR="1", TERM="dumb", COLUMNS="40")
         assert done.stdout
         assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_books_that_do_not_balance_are_told_by_name_and_by_status(fleet: Fleet) -> None:
+    fleet.stage([GOOD])
+    fleet.ask("DELETE FROM staged_chunk RETURNING 1")
+    done = fleet.pinfold("books", "--check")
+    assert done.returncode == 1
+    name = next(iter(fleet.names.values()))
+    assert f"the books of {name} EMAIL: off by 1" in done.stdout
+    assert fleet.pinfold("books").returncode == 0, "without --check it only shows"
 
 
 def test_doctor_tells_what_to_do_when_parts_are_away(fleet: Fleet) -> None:

@@ -107,6 +107,79 @@ def test_a_bad_event_does_not_spoil_its_neighbours(fleet: Fleet) -> None:
     assert sum(rejected.values()) == 3
 
 
+def spoken(number: int) -> dict[str, dict[str, object]]:
+    """A message in each format that says that someone entered."""
+    email = f"person{number}@example.org"
+    person = {
+        "user_identities": [{"type": "email", "encoding": "raw", "value": email}],
+        "audiences": [{"audience_id": 31001, "audience_name": "VIP", "action": "add"}],
+    }
+    return {
+        "events": {"operation": "add", "email": email},
+        "mparticle": {
+            "type": "audience_membership_change_request",
+            "timestamp_ms": 1767265200123,
+            "user_profiles": [person],
+        },
+        "segment": {"type": "identify", "traits": {"email": email, "spring_sale": True}},
+        "rudderstack": {"type": "record", "action": "insert", "identifiers": {"EMAIL": email}},
+    }
+
+
+def test_messages_in_other_formats_are_staged_by_their_headers(fleet: Fleet) -> None:
+    fleet.intake()
+    for name, body in spoken(1).items():
+        headers = {"format": name, "audience": "31001", "audience_key": "spring_sale"}
+        publish(url_of(fleet), body, headers=headers)
+    happens(lambda: staged(fleet) == 4)
+    messages = [spoken(2)["rudderstack"], spoken(3)["rudderstack"]]
+    headers = {"format": "rudderstack", "audience": 31001}
+    publish(url_of(fleet), {"batch": messages}, headers=headers)
+    publish(url_of(fleet), b"\n".join(map(orjson.dumps, messages)), headers=headers)
+    happens(lambda: staged(fleet) == 8)
+    assert take(url_of(fleet)) == []
+    assert fleet.unbalanced() == []
+
+
+def test_an_unknown_format_becomes_a_dead_letter_and_nothing_is_guessed(fleet: Fleet) -> None:
+    fleet.intake()
+    for headers in ({"format": CANARY}, {"format": 7}, {"format": "events", "audience_key": 7}):
+        publish(url_of(fleet), entered(1), headers=headers)
+    publish(url_of(fleet), spoken(1)["segment"], headers={"format": "segment"})
+    publish(url_of(fleet), entered(2))
+    happens(lambda: staged(fleet) == 1)
+    reasons: list[str] = []
+
+    def found() -> bool:
+        reasons.extend(message.headers["reason"] for message in take(url_of(fleet)))
+        return len(reasons) == 4
+
+    happens(found)
+    formats = "header format: must be one of events, mparticle, segment, rudderstack"
+    assert reasons.count(formats) == 2
+    assert reasons.count("header audience_key: must be text") == 1
+    undetermined = "no boolean under the audience's key says whether the person entered or left"
+    assert reasons.count(f"message: traits: {undetermined}") == 1
+    assert CANARY not in str(reasons)
+
+
+def test_what_says_nothing_of_membership_is_acknowledged_and_counted(fleet: Fleet) -> None:
+    fleet.intake()
+    verification = {"type": "audience_membership_change_request", "timestamp_ms": 1767265200123}
+    publish(url_of(fleet), verification, headers={"format": "mparticle"})
+    trait = {
+        "type": "identify",
+        "traits": {"email": CANARY, "likes": True},
+        "context": {"personas": {"computation_class": "trait", "computation_key": "likes"}},
+    }
+    publish(url_of(fleet), trait, headers={"format": "segment"})
+    publish(url_of(fleet), entered(1))
+    happens(lambda: staged(fleet) == 1 and ready(url_of(fleet), EVENTS) == 0)
+    assert take(url_of(fleet)) == []
+    (noted,) = fleet.ask("SELECT noted FROM receipt WHERE noted <> '{}'")[0]
+    assert noted == {"a computation that is no audience and no journey step": 1}
+
+
 def test_sigterm_ends_it_cleanly_with_nothing_left_unacknowledged(fleet: Fleet) -> None:
     consumer = fleet.intake()
     publish_all(url_of(fleet), [(f"id {number}", entered(number)) for number in range(500)])

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import pytest
-import requests
 
 from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET
 from app.sandbox.stack import free_port
 from tests.acceptance.chromium import browser
 from tests.acceptance.conftest import FleetMaker
-from tests.acceptance.fleet import AD_ACCOUNT, PINFOLD, Fleet
+from tests.acceptance.consent import allowed, begin
+from tests.acceptance.fleet import AD_ACCOUNT, Fleet
 
 SECRETS = re.compile(r"pin[ar]_|code=[0-9a-f]{8}")
 
@@ -36,28 +35,6 @@ def fleet(make: FleetMaker, port: int) -> Fleet:
     made.environment["PINFOLD_CONSENT_URL"] = made.simulator.consent_url
     made.simulator.register_redirect(f"http://localhost:{port}/")
     return made
-
-
-def consent_address(line: str) -> str:
-    found = re.search(r"http://\S+/oauth/\?\S+", line)
-    assert found is not None, line
-    return found.group()
-
-
-def begin(fleet: Fleet, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """Start a command that logs in; the address of the consent page that it names."""
-    process = subprocess.Popen(
-        [*PINFOLD, *arguments],
-        env=fleet.environment,
-        cwd=fleet.directory,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process, consent_address(process.stdout.readline())
 
 
 def ended_well(process: subprocess.Popen[str], given: str | None = None) -> str:
@@ -139,11 +116,3 @@ def test_without_an_app_the_command_names_the_settings(fleet: Fleet) -> None:
     done = fleet.pinfold("connect", "main", PINFOLD_APP_ID=None, PINFOLD_APP_SECRET=None)
     assert done.returncode == 1
     assert "PINFOLD_APP_ID and PINFOLD_APP_SECRET" in done.stderr
-
-
-def allowed(address: str) -> str:
-    """Where the consent page sends the browser after a click on Allow."""
-    consent_url, _, query = address.partition("?")
-    fields = dict(parse_qsl(query)) | {"decision": "allow"}
-    reply = requests.post(consent_url, data=fields, timeout=10, allow_redirects=False)
-    return reply.headers["Location"]

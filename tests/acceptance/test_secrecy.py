@@ -2,145 +2,93 @@
 
 from __future__ import annotations
 
-import tempfile
-from base64 import b64encode
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha1, sha256
 from pathlib import Path
 
 import orjson
 import pytest
 
-from app.migrate import upgrade
-from app.sandbox.embedded_postgres import EmbeddedPostgres
-from app.sandbox.embedded_valkey import EmbeddedValkey
-from app.sandbox.pinterest import PinterestSimulator
+from app.database import transaction
+from app.sandbox.children import Child
 from app.sandbox.stack import free_port
-from tests.acceptance.fleet import AD_ACCOUNT, Fleet, happens, make_fleet
-from tests.acceptance.flower_pages import all_pages
+from tests.acceptance.fleet import AD_ACCOUNT, Fleet, happens, kill, read_log
+from tests.acceptance.flower_pages import all_pages, task_table
 from tests.acceptance.publishing import publish
+from tests.acceptance.sealed_site import AUDIENCE, NAME, Site, sealed_site
+from tests.canaries import ADDRESSES, DEVICE, DEVICES, PUBLISHED, WORD, shapes, spellings
 
-TOKEN = "pina_canary5d1f0c7e9b"
-AUDIENCE = "Findable by design"
-"""A negative control: a name that does rest in the clear, so that the search can find."""
-
-ADDRESSES = [f"canary{number}.quokkawallaby@example.org" for number in range(5)]
-DEVICES = [f"3f1c9a52-7d40-4b8e-9a61-0c5d2e7f8a{number:02d}" for number in range(5)]
-POISON = "canary.poison.quokkawallaby@example.org"
+TOKEN = f"pina_{WORD}5d1f0c7e9b"
+POISON = f"canary.poison.{WORD}@example.org"
 JUNK = [
-    "canary.junk.quokkawallaby at home",
-    "canary.nul.quokkawallaby\x00@example.org",
-    "@canary.nobody.quokkawallaby",
-    "7D40CANARY-quokkawallaby",
+    f"canary.junk.{WORD} at home",
+    f"canary.nul.{WORD}\x00@example.org",
+    f"@canary.nobody.{WORD}",
+    f"7D40CANARY-{WORD}",
 ]
-SHA256_ONLY = sha256(b"canary.hashed.quokkawallaby@example.org").hexdigest()
-FROM_QUEUE = [f"canary{number}.numbatbilby@example.org" for number in range(5)]
-"""These stand in the broker's files by the upstream's own doing, and must nowhere else."""
-FROM_QUEUE_BROKEN = "canary.broken.numbatbilby@example.org"
-
-
-@dataclass
-class Place:
-    """Where canaries must not be: a directory, or texts."""
-
-    name: str
-    contents: dict[str, bytes] = field(default_factory=dict)
-
-    def read(self, directory: Path) -> Place:
-        for path in directory.rglob("*"):
-            if path.is_file() and not path.is_socket():
-                self.contents[str(path)] = path.read_bytes()
-        return self
-
-    def holding(self, needles: Iterable[bytes]) -> list[tuple[str, bytes]]:
-        return [
-            (where, needle)
-            for where, text in self.contents.items()
-            for needle in needles
-            if needle in text
-        ]
-
-
-def shapes(value: str) -> set[bytes]:
-    """A value as it could be found, beside itself: its digests in hex and in raw bytes."""
-    found = set()
-    for spelling in {value.strip().lower(), value.strip().upper(), value}:
-        digest = sha1(spelling.encode())
-        found |= {digest.digest(), digest.hexdigest().encode(), digest.hexdigest().upper().encode()}
-    return found
-
-
-def packed(word: bytes) -> set[bytes]:
-    """A word as base64 shows it, wherever in a text it stands."""
-    found = set()
-    for before, hidden in ((0, 0), (1, 2), (2, 3)):
-        shown = b64encode(bytes(before) + word)
-        whole = len(shown) if (before + len(word)) % 3 == 0 else len(shown) - 4
-        found.add(shown[hidden:whole])
-    return found
-
-
-def spellings(*words: str) -> set[bytes]:
-    """Words that stand in every canary of a kind: plain, upper case, and in base64."""
-    cased = {each.encode() for word in words for each in (word, word.lower(), word.upper())}
-    return cased | {shown for word in cased for shown in packed(word)}
-
-
-OURS = spellings("quokkawallaby", DEVICES[0][:-2], TOKEN, SHA256_ONLY) | {
+SHA256_ONLY = sha256(f"canary.hashed.{WORD}@example.org".encode()).hexdigest()
+FROM_QUEUE = [f"canary{number}.{PUBLISHED}@example.org" for number in range(5)]
+FROM_QUEUE_BROKEN = f"canary.broken.{PUBLISHED}@example.org"
+OURS = spellings(WORD, DEVICE, SHA256_ONLY) | {
     bytes.fromhex(SHA256_ONLY),
     *(shape for value in (*ADDRESSES, *DEVICES, *JUNK, POISON) for shape in shapes(value)),
 }
-UPSTREAMS = spellings("numbatbilby").union(*map(shapes, [*FROM_QUEUE, FROM_QUEUE_BROKEN]))
+UPSTREAMS = spellings(PUBLISHED).union(*map(shapes, [*FROM_QUEUE, FROM_QUEUE_BROKEN]))
+RECEIVED_FROM_QUEUE = "SELECT count(*) FROM receipt WHERE source = 'queue'"
+IN_FLIGHT = "SELECT count(*) FROM attempt WHERE state = 'in_flight'"
+
+PATIENCE_S = 180.0
+LOOKING_AROUND = (
+    *("status", "status --json", "books", "books --json", "doctor", "doctor --json", "errors"),
+    *("connection list --json", "connection show main", "connection settings main", "source list"),
+    *("audience show 31001", "token list", "keys list", "keys list --json", "retry", "flush 31001"),
+    *("audience pause 31001", "audience resume 31001", "migrate"),
+)
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def state() -> Iterator[Path]:
-    """Open to pass through: as root, Postgres runs as `nobody`."""
-    with tempfile.TemporaryDirectory(prefix="pinfold-secrecy-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+def site(tmp_path: Path) -> Iterator[Site]:
+    with sealed_site(tmp_path, TOKEN) as made:
+        yield made
 
 
-@pytest.fixture
-def fleet(state: Path, tmp_path: Path) -> Iterator[Fleet]:
-    """An installation whose Postgres and broker saw nothing but this run."""
-    postgres, valkey = EmbeddedPostgres(state), EmbeddedValkey(state)
-    try:
-        postgres.start()
-        valkey.start()
-        upgrade(postgres.url())
-        with PinterestSimulator(tokens=[TOKEN], ad_accounts=[AD_ACCOUNT]) as simulator:
-            made = make_fleet(
-                tmp_path, postgres.url(), valkey.url(), simulator, PINFOLD_LOG_LEVEL="DEBUG"
-            )
-            try:
-                yield made
-            finally:
-                made.stop()
-    finally:
-        valkey.stop()
-        postgres.stop()
-
-
-def events_file(fleet: Fleet) -> Path:
+def events() -> bytes:
+    """A file of good events, of bad ones of every sort, and of what is no event."""
     good = [
-        {"audience": "31001", "operation": "add", "email": address, "idfa": device.upper()}
+        {"audience": AUDIENCE, "operation": "add", "email": address, "idfa": device.upper()}
         for address, device in zip(ADDRESSES, DEVICES, strict=True)
     ]
-    good.append({"audience": "31001", "operation": "add", "email": SHA256_ONLY})
-    good.append({"audience": "31001", "operation": "add", "email": POISON})
-    bad = [{"audience": "31001", "operation": "add", "email": junk, "gaid": junk} for junk in JUNK]
+    good.append({"audience": AUDIENCE, "operation": "add", "email": SHA256_ONLY})
+    good.append({"audience": AUDIENCE, "operation": "add", "email": POISON})
+    bad = [{"audience": AUDIENCE, "operation": "add", "email": junk, "gaid": junk} for junk in JUNK]
     strays = [
         {"audience": ADDRESSES[0], "operation": "add", "email": ADDRESSES[0]},
-        {"audience": "31001", "operation": ADDRESSES[1], "email": ADDRESSES[1]},
-        {"audience": "31001", "operation": "add", "occurred_at": ADDRESSES[2], "idfa": DEVICES[2]},
+        {"audience": AUDIENCE, "operation": ADDRESSES[1], "email": ADDRESSES[1]},
+        {"audience": AUDIENCE, "operation": "add", "occurred_at": ADDRESSES[2], "idfa": DEVICES[2]},
     ]
-    path = fleet.directory / "events.ndjson"
     broken = b'{"email": "' + ADDRESSES[3].encode() + b'", '
-    lines = [*map(orjson.dumps, [*good, *bad, *strays]), broken]
-    path.write_bytes(b"\n".join(lines) + b"\n")
-    return path
+    return b"\n".join([*map(orjson.dumps, [*good, *bad, *strays]), broken]) + b"\n"
+
+
+def connect(site: Site) -> None:
+    """A connection and an audience, by commands."""
+    token_file = site.give("token.txt", TOKEN)
+    account = ("--ad-account", AD_ACCOUNT, "--token-file", token_file)
+    site.pinfold("connection", "add", "main", *account)
+    site.pinfold("audience", "activate", NAME, "--id", AUDIENCE, "--no-wait")
+
+
+def publish_canaries(fleet: Fleet) -> None:
+    for address in FROM_QUEUE:
+        event = {"audience": AUDIENCE, "operation": "add", "email": address}
+        publish(fleet.environment["PINFOLD_BROKER_URL"], event, message_id=f"of {address}")
+    broken = f'{{"email": "{FROM_QUEUE_BROKEN}"'.encode()
+    publish(fleet.environment["PINFOLD_BROKER_URL"], broken)
 
 
 def misbehave(fleet: Fleet) -> None:
@@ -150,75 +98,117 @@ def misbehave(fleet: Fleet) -> None:
     faults = fleet.simulator.faults
     for fault in ("server_error", "transient_400", "rate_limited", "drop_after"):
         faults.script(fault, operation="patch", message=f"{echo}. Retry after 1 seconds.", reset=1)
+    faults.script("garbage", operation="any read", body=f"<<< {echo} >>>")
     faults.script("refuse_records", times=None, records=[poison], message=echo)
     faults.script("bad_request", operation="create_audience", message=echo)
 
 
-def test_canaries_are_found_nowhere(fleet: Fleet, state: Path) -> None:
+def test_canaries_of_a_run_with_every_trouble_at_pinterest_are_found_nowhere(site: Site) -> None:
+    fleet = site.fleet
     misbehave(fleet)
-    token_file = fleet.directory / "token.txt"
-    token_file.write_text(TOKEN)
-    said = [
-        fleet.pinfold(
-            "connection", "add", "main", "--ad-account", AD_ACCOUNT, "--token-file", str(token_file)
-        ),
-        fleet.pinfold("audience", "activate", AUDIENCE, "--id", "31001", "--no-wait"),
-        fleet.pinfold("stage", str(events_file(fleet))),
-    ]
+    connect(site)
+    site.pinfold("stage", site.give("events.ndjson", events()))
     port = free_port(0)
-    flower = f"http://127.0.0.1:{port}"
-    fleet.flower(port)
-    fleet.worker(level="DEBUG")
-    fleet.beat()
+    kept = f"--db={fleet.directory / 'flower.db'}"
+    fleet.flower(port, "--persistent=True", kept, level="DEBUG")
+    worker = fleet.worker(level="DEBUG")
+    fleet.beat(level="DEBUG")
     fleet.intake()
-    for address in FROM_QUEUE:
-        publish(
-            fleet.environment["PINFOLD_BROKER_URL"],
-            {"audience": "31001", "operation": "add", "email": address},
-        )
-    publish(fleet.environment["PINFOLD_BROKER_URL"], f'{{"email": "{FROM_QUEUE_BROKEN}"'.encode())
-    happens(lambda: fleet.count("SELECT count(*) FROM receipt WHERE source = 'queue'") > 0)
-    assert fleet.drained()
-    quarantined = fleet.count("SELECT count(*) FROM batch WHERE state = 'quarantined'")
-    assert quarantined == 1, "the faults did not play"
-    delivered = fleet.members(f"{AUDIENCE}-EMAIL")
+    publish_canaries(fleet)
+    happens(lambda: fleet.count(RECEIVED_FROM_QUEUE) > 0)
+    fleet.simulator.faults.script("slow", operation="patch", seconds=1.5)
+    happens(lambda: fleet.count(IN_FLIGHT) > 0)
+    kill(worker)
+    fleet.worker("second", level="DEBUG")
+    assert fleet.drained(PATIENCE_S)
+    assert fleet.count("SELECT count(*) FROM batch WHERE state = 'quarantined'") == 1
+    delivered = fleet.members(f"{NAME}-EMAIL")
     assert {sha1(address.encode()).hexdigest() for address in ADDRESSES + FROM_QUEUE} <= delivered
     fleet.simulator.set_token_state(TOKEN, "revoked")
-    said += [fleet.pinfold("stage", str(fleet.directory / "events.ndjson"), "--again")]
+    site.pinfold("stage", str(fleet.directory / "events.ndjson"), "--again")
     happens(
         lambda: fleet.count("SELECT count(*) FROM connection WHERE held_reason IS NOT NULL") == 1
     )
-    said += [
-        fleet.pinfold(*command)
-        for command in (
-            ("status",),
-            ("status", "--json"),
-            ("books",),
-            ("books", "--json"),
-            ("doctor",),
-            ("doctor", "--json"),
-            ("connection", "list", "--json"),
-            ("connection", "settings", "main"),
-            ("retry",),
-        )
-    ]
-    shown = Place("what people see", {"Flower": all_pages(flower)})
-    for done in said:
-        shown.contents[" ".join(done.args)] = (done.stdout + done.stderr).encode()
-        assert "Traceback" not in done.stderr
-    assert AUDIENCE.encode() in b"".join(shown.contents.values())
-    fleet.stop()
-    fleet.ask("SELECT pg_switch_wal()")
-    (fleet.directory / "events.ndjson").unlink()
-    token_file.unlink()
-    logs = Place("logs and reject file").read(fleet.directory)
-    assert any("rejects" in path for path in logs.contents)
-    assert any("worker.log" in path for path in logs.contents)
-    postgres = Place("Postgres with its WAL").read((state / "postgres").resolve())
-    assert any("pg_wal" in path for path, _ in postgres.holding([AUDIENCE.encode()]))
-    broker = Place("broker").read(state / "valkey")
-    servers = Place("servers' logs", {str(log): log.read_bytes() for log in state.glob("*.log")})
-    for place in (shown, logs, postgres, servers):
-        assert place.holding(OURS | UPSTREAMS) == [], place.name
-    assert broker.holding(OURS) == []
-    assert broker.holding(UPSTREAMS), "the search looked past the broker's files"
+    site.pinfold_all(LOOKING_AROUND)
+    site.show("Flower", all_pages(f"http://127.0.0.1:{port}"))
+    site.assert_nowhere(OURS, in_broker=UPSTREAMS)
+    assert b"pinfold.deliver" in b"".join(
+        path.read_bytes() for path in fleet.directory.glob("flower.db*")
+    )
+
+
+@contextmanager
+def refusing(fleet: Fleet, table: str, condition: str) -> Iterator[None]:
+    """Let Postgres refuse every row of a table, naming it whole in its error."""
+    change(fleet, f"ALTER TABLE {table} ADD CONSTRAINT refusal CHECK ({condition}) NOT VALID")
+    try:
+        yield
+    finally:
+        change(fleet, f"ALTER TABLE {table} DROP CONSTRAINT refusal")
+
+
+def change(fleet: Fleet, statement: str) -> None:
+    with transaction(fleet.deployment.engine) as tx:
+        tx.exec_driver_sql(statement)
+
+
+def log_as_out_of_the_box(fleet: Fleet) -> None:
+    """A Postgres of one's own logs errors with their statements and details, unless told not to."""
+    for setting in (
+        "log_min_messages = warning",
+        "log_min_error_statement = error",
+        "log_error_verbosity = 'default'",
+    ):
+        change(fleet, f"ALTER DATABASE pinfold SET {setting}")
+    fleet.deployment.engine.dispose()
+
+
+def has_failed(fleet: Fleet, task: str) -> bool:
+    return bool(
+        re.search(rf"Task {task}\S* raised unexpected", read_log(fleet.directory / "worker.log"))
+    )
+
+
+def tried_or_ended(fleet: Fleet, consumer: Child) -> bool:
+    return fleet.count(RECEIVED_FROM_QUEUE) > 0 or consumer.died()
+
+
+def test_canaries_of_a_run_with_every_trouble_in_postgres_are_found_nowhere(site: Site) -> None:
+    fleet = site.fleet
+    log_as_out_of_the_box(fleet)
+    connect(site)
+    token = site.secret("token", "add", "shop", "--permission", "write")
+    file = site.give("events.ndjson", events())
+    caller = site.api()
+    event = {"audience": AUDIENCE, "operation": "add", "email": ADDRESSES[0]}
+    keyed = {"headers": {"Idempotency-Key": f"key-{WORD}"}}
+    for table, condition in (
+        ("receipt", "accepted < 0"),
+        ("staged_chunk", "(100000 * message_count)::smallint > 0"),
+        ("message_key", "key IS NULL"),
+    ):
+        with refusing(fleet, table, condition):
+            assert caller.post("/v1/events", token, json=event, **keyed).status_code == 500
+            site.pinfold("stage", file)
+            consumer = fleet.intake(f"intake{table}")
+            publish_canaries(fleet)
+            happens(partial(tried_or_ended, fleet, consumer))
+            consumer.stop()
+    assert caller.post("/v1/events", token, json=event, **keyed).status_code == 200
+    assert caller.post("/v1/events", token, json=event | {"gaid": None}, **keyed).status_code == 409
+    site.pinfold("stage", file)
+    port = free_port(0)
+    flower = f"http://127.0.0.1:{port}"
+    fleet.flower(port, level="DEBUG")
+    fleet.worker(level="DEBUG")
+    with refusing(fleet, "batch", "record_count < 0"):
+        fleet.beat()  # not before, or all could be cut already
+        happens(partial(has_failed, fleet, "pinfold.flush"))
+    with refusing(fleet, "attempt", "state = 'in_flight'"):
+        happens(partial(has_failed, fleet, "pinfold.deliver"))
+    happens(lambda: any(row["state"] == "FAILURE" for row in task_table(flower)))
+    site.show("Flower", all_pages(flower))
+    assert fleet.drained()
+    fleet.intake()
+    site.assert_nowhere(OURS, in_broker=UPSTREAMS)
+    assert "Failing row contains" in read_log(site.state / "postgres.log")

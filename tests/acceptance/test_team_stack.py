@@ -67,13 +67,13 @@ def test_every_variable_a_service_gets_is_a_setting(name: str) -> None:
         assert setting in Settings.model_fields
 
 
-def test_only_intake_and_worker_can_open_what_is_sealed() -> None:
+def test_only_who_stages_or_sends_can_open_what_is_sealed() -> None:
     with_keys = {
         name
         for name, service in SERVICES.items()
         if "keys" in secrets_of(service) or "PINFOLD_KEYS" in str(service.get("environment"))
     }
-    assert with_keys == {"intake", "worker"}
+    assert with_keys == {"api", "intake", "worker"}
 
 
 def test_beat_and_flower_cannot_reach_the_database() -> None:
@@ -155,7 +155,10 @@ def test_the_image_is_built_with_what_developers_build_with() -> None:
 
 def test_nothing_listens_beyond_this_machine_unless_asked() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"flower": ["${FLOWER_LISTEN:-127.0.0.1:5555}:5555"]}
+    assert published == {
+        "api": ["${API_LISTEN:-127.0.0.1:8080}:8080"],
+        "flower": ["${FLOWER_LISTEN:-127.0.0.1:5555}:5555"],
+    }
 
 
 def test_postgres_gets_settings_it_knows(fresh_database: str) -> None:

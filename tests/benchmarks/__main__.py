@@ -13,12 +13,21 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from tests.benchmarks import due_check, end_to_end, flushing, hashing, memory, staging
+from tests.benchmarks import (
+    due_check,
+    end_to_end,
+    flushing,
+    hashing,
+    http_intake,
+    memory,
+    staging,
+)
 from tests.benchmarks.harness import QUICK, Row, Sizes, table, tell
 from tests.benchmarks.installation import Ground, own_ground
 
 GROUPS: dict[str, Callable[[Ground, Sizes], list[Row]]] = {
     "stage": staging.measure,
+    "http": http_intake.measure,
     "due": due_check.measure,
     "flush": flushing.measure,
     "memory": memory.measure,

@@ -15,7 +15,8 @@ from time import perf_counter
 import sqlalchemy as sa
 
 from app.database import transaction
-from app.due import audiences_due, lists_due
+from app.due import audiences_due
+from app.due_lists import lists_due
 from tests.benchmarks import harness
 from tests.benchmarks.harness import Row, Sizes, at_least, at_most
 from tests.benchmarks.installation import Ground, Place, plain_engine

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.delivery import deliver_once
 from app.deployment import Deployment
-from app.due import lists_due
+from app.due_lists import lists_due
 from app.settings import Settings
 from tests.workshop import Workshop
 

@@ -8,7 +8,7 @@ import requests
 from app.audiences import activate, deactivate, pause, request_flush, resume, waiting_of
 from app.connections import change_settings
 from app.delivery import deliver_once
-from app.due import lists_due
+from app.due_lists import lists_due
 from app.errors import ConfigError, NotFound, Refused
 from app.flush import flush_once
 from app.resuming import retry

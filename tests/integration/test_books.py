@@ -6,9 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from app.audiences import deactivate
-from app.books import purge_receipts_once, read_books, rejected_by_reason
+from app.books import check_books_once, in_sum, read_books, rejected_by_reason
 from app.connections import change_settings
+from app.evidence import read_ledger
+from app.gauges import read_book_sums, read_gauges
+from app.purging import purge_history_once, purge_receipts_once
 from app.status import read_status
+from tests.faults.hands_of_time import let_pass
 from tests.workshop import (
     ADD,
     REMOVE,
@@ -19,6 +23,8 @@ from tests.workshop import (
     emails,
     sha1_hex,
 )
+
+DAY = 86_400.0
 
 
 def a_mixed_day(workshop: Workshop) -> int:
@@ -91,6 +97,107 @@ def test_receipts_past_their_use_go_and_the_books_still_balance(workshop: Worksh
     assert purge_receipts_once(workshop.deployment) == 0
     assert workshop.book(audience_id) == before
     workshop.assert_books_balance()
+
+
+HISTORY = ("upload", "batch", "attempt")
+
+
+def rows_of(workshop: Workshop) -> dict[str, int]:
+    return {name: workshop.value(f"SELECT count(*) FROM {name}") for name in HISTORY}
+
+
+def test_uploads_past_their_time_go_and_the_books_still_balance(workshop: Workshop) -> None:
+    audience_id = a_mixed_day(workshop)
+    kinds = ("EMAIL", "MAID")
+    before = [workshop.book(audience_id, kind) for kind in kinds]
+    assert purge_history_once(workshop.deployment) == (0, 0), "it is of today"
+    had = rows_of(workshop)
+    let_pass(workshop, 31 * DAY)
+    uploads, attempts = purge_history_once(workshop.deployment)
+    left = rows_of(workshop)
+    assert (had["upload"] - uploads, had["attempt"] - attempts) == (left["upload"], left["attempt"])
+    assert uploads == 3, "one has a record in quarantine"
+    assert attempts > 3
+    assert left["batch"] < had["batch"]
+    assert [workshop.book(audience_id, kind) for kind in kinds] == before
+    workshop.assert_books_balance()
+    workshop.upload(audience_id, email_event(70))
+    let_pass(workshop, 31 * DAY)
+    purge_history_once(workshop.deployment)
+    workshop.assert_books_balance()
+    assert workshop.book(audience_id, "MAID").received == before[1].received
+
+
+def test_after_a_purge_the_counters_are_still_what_was_sent(workshop: Workshop) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.upload(audience_id, *emails(range(5)))
+    workshop.upload(audience_id, *emails(range(2), REMOVE), email_event(9))
+    workshop.simulator.faults.script("drop_after", operation="patch")
+    workshop.upload(audience_id, email_event(10))
+    let_pass(workshop, 31 * DAY)
+    workshop.deliver_all()
+    let_pass(workshop, 31 * DAY)
+    asked_at = workshop.value("SELECT clock_timestamp()")
+    list_id = workshop.list_id(audience_id)
+    with workshop.transaction() as tx:
+        before = read_ledger(tx, list_id, asked_at, 1.0)
+    assert purge_history_once(workshop.deployment)[1] > 0
+    with workshop.transaction() as tx:
+        assert read_ledger(tx, list_id, asked_at, 1.0) == before
+    assert before.unknown, "a request without an answer stays, as evidence"
+
+
+def test_what_is_not_settled_stays_however_old(workshop: Workshop) -> None:
+    audience_id = workshop.ready()
+    workshop.simulator.faults.script("forbidden", times=None, operation="patch")
+    workshop.upload(audience_id, *emails(range(3)))
+    let_pass(workshop, 400 * DAY)
+    assert purge_history_once(workshop.deployment)[0] == 0
+    assert workshop.book(audience_id).waiting == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE carried_sum SET received = received + 1",
+        "UPDATE carried_sum SET sent = 0 WHERE sent > 0",
+        "UPDATE carried_sum SET folded = folded - 1 WHERE folded > 0",
+        "DELETE FROM carried_list",
+        "DELETE FROM carried_sum",
+    ],
+)
+def test_the_books_notice_when_a_sum_is_tampered_with(workshop: Workshop, change: str) -> None:
+    a_mixed_day(workshop)
+    let_pass(workshop, 31 * DAY)
+    purge_receipts_once(workshop.deployment)
+    purge_history_once(workshop.deployment)
+    workshop.assert_books_balance()
+    assert workshop.execute(change) > 0
+    assert not all(book.balanced for book in read_books(workshop.deployment))
+
+
+def test_the_books_are_there_in_sql_and_in_sum(workshop: Workshop) -> None:
+    a_mixed_day(workshop)
+    balanced = workshop.rows("SELECT audience, list_type, balanced, received, booked FROM books")
+    assert [(row.audience, row.balanced) for row in balanced] == [("VIP", True)] * 2
+    total = in_sum(read_books(workshop.deployment))
+    assert total.balanced
+    assert total.received == sum(row.received for row in balanced)
+
+
+def test_a_look_at_the_books_is_remembered_for_monitoring(workshop: Workshop) -> None:
+    a_mixed_day(workshop)
+    assert read_gauges(workshop.deployment).keys().isdisjoint({"unbalanced_lists"})
+    assert check_books_once(workshop.deployment) == 0
+    assert read_gauges(workshop.deployment)["unbalanced_lists"] == 0
+    total = in_sum(read_books(workshop.deployment)).as_json()
+    seen = {each.item: each.identities for each in read_book_sums(workshop.deployment)}
+    assert seen == {name: total[name] for name in seen}
+    assert {"received", "sent", "charged"} <= seen.keys()
+    workshop.execute("DELETE FROM batch WHERE state = 'sent'")
+    assert check_books_once(workshop.deployment) == 2
+    assert read_gauges(workshop.deployment)["unbalanced_lists"] == 2
+    assert read_status(workshop.deployment).unbalanced_lists == 2
 
 
 def test_a_receipt_within_its_week_still_makes_a_second_delivery_harmless(

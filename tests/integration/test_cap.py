@@ -11,7 +11,7 @@ from app.connections import change_settings
 from app.errors import LeaseLost
 from app.lease import try_claim
 from app.pinterest.outcomes import Answer, Settlement
-from app.quota import charge, settle
+from app.quota import Charge, charge, settle
 from app.status import read_status
 from app.tables import customer_list
 from tests.workshop import REMOVE, Workshop, device_event, email_event, emails
@@ -204,6 +204,30 @@ def test_workers_that_charge_at_once_never_pass_the_limit(workshop: Workshop) ->
     assert workshop.book(audience_id).balanced
 
 
+def test_of_two_charges_at_once_for_the_last_room_one_is_made(workshop: Workshop) -> None:
+    audience_id = workshop.ready()
+    s = workshop.deployment.settings
+    with workshop.transaction() as tx:
+        claim = try_claim(tx, customer_list, workshop.list_id(audience_id), s)
+    assert claim is not None
+
+    def charge_three(tx: sa.Connection) -> Charge | None:
+        return charge(tx, claim, s, purpose="ADD", records=3, limit=ROOM_FOR_PLACEHOLDER + 5)
+
+    def charge_three_alone() -> Charge | None:
+        with workshop.transaction() as tx:
+            return charge_three(tx)
+
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as tx:
+            assert charge_three(tx) is not None
+            second = pool.submit(charge_three_alone)
+            workshop.wait_until_blocked()
+        assert second.result() is None
+    assert workshop.list_row(audience_id).charged == ROOM_FOR_PLACEHOLDER + 3
+    assert workshop.book(audience_id).balanced
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -265,3 +289,23 @@ def test_an_attempt_is_settled_once_and_gives_its_charge_back_once(workshop: Wor
         settle(tx, claim, made, Settlement.REFUSED, never_left)
     assert workshop.list_row(audience_id).charged == 1
     assert workshop.book(audience_id).balanced
+
+
+def test_an_answer_that_comes_after_another_worker_took_over_settles_nothing(
+    workshop: Workshop,
+) -> None:
+    audience_id = workshop.ready()
+    list_id = workshop.list_id(audience_id)
+    s = workshop.deployment.settings
+    with workshop.transaction() as tx:
+        claim = try_claim(tx, customer_list, list_id, s)
+        assert claim is not None
+        made = charge(tx, claim, s, purpose="ADD", records=1, limit=CAP)
+    assert made is not None
+    workshop.end_leases()
+    with workshop.transaction() as tx:
+        assert try_claim(tx, customer_list, list_id, s)
+    with pytest.raises(LeaseLost), workshop.transaction() as tx:
+        settle(tx, claim, made, Settlement.REFUSED, Answer(None, left=False))
+    assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "in_flight")
+    assert workshop.list_row(audience_id).charged == 2

@@ -52,7 +52,7 @@ CELERY_SUPERVISOR = """
 import os, sys, time
 from pathlib import Path
 from app.sandbox.embedded_valkey import EmbeddedValkey
-from app.sandbox.stack import CeleryOptions, celery_children
+from app.sandbox.stack import ServingOptions, serving_children
 state = Path(sys.argv[1])
 broker = EmbeddedValkey(state)
 broker.start()
@@ -63,8 +63,8 @@ os.environ["TMPDIR"] = str(state)  # a killed pool leaves a directory there
 sys.path.insert(0, str(state))
 import workers
 workers.last.delay()
-options = CeleryOptions(dict(os.environ), state, 2, None)
-worker = next(child for child in celery_children(options) if child.name == "worker")
+options = ServingOptions(dict(os.environ), state, 2, None)
+worker = next(child for child in serving_children(options) if child.name == "worker")
 worker.start()
 deadline = time.monotonic() + 20
 while not begun.exists() and time.monotonic() < deadline:

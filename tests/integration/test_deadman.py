@@ -53,6 +53,13 @@ def test_a_process_that_was_stopped_past_its_time_never_goes_on() -> None:
     assert said == ""
 
 
+def test_the_timer_kills_whatever_was_set_to_happen_instead() -> None:
+    program = "import signal; signal.signal(signal.SIGALRM, lambda *_: None)" + FROZEN
+    command = [sys.executable, "-c", program.format(during="time.sleep(1)")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGALRM, "armed\n")
+
+
 def pending(pid: int) -> list[int]:
     """The numbers of the signals that wait for a process."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")

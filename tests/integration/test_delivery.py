@@ -1,20 +1,29 @@
 """Delivery: batches reach Pinterest in order, and every answer of design section 5 is acted on."""
 
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from app import turn
 from app.connections import change_settings, replace_token
+from app.deadman import armed
 from app.delivery import deliver_once
-from app.due import lists_due
+from app.due_lists import lists_due
 from app.flush import flush_once
 from app.lease import try_claim
+from app.pinterest.throttle import take_slot
 from app.resuming import check_held_once, retry
 from app.tables import customer_list
+from tests.integration.fleet import fleet
+from tests.integration.processes import eventually
 from tests.workshop import REMOVE, Workshop, address, device_event, email_event, emails, sha1_hex
 
 
@@ -138,10 +147,10 @@ def test_a_reply_that_comes_too_late_is_unknown(open_with: Callable[..., Worksho
     assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "unknown")
 
 
-@pytest.mark.parametrize("fault", ["truncated", "garbage", "created"])
+@pytest.mark.parametrize("fault", ["truncated", "garbage", "created", "huge", "drip"])
 def test_a_2xx_counts_as_sent_whatever_its_body_says(workshop: Workshop, fault: str) -> None:
     audience_id = workshop.ready()
-    workshop.simulator.faults.script(fault)
+    workshop.simulator.faults.script(fault, size=1 << 24, seconds=0.001)
     workshop.upload(audience_id, *emails(range(3)))
     assert workshop.attempts(audience_id)[-1] == ("ADD", 3, "sent")
     assert workshop.patches() == [("ADD", 3)]
@@ -412,6 +421,7 @@ def test_a_retry_by_a_person_does_not_end_the_quarantine(workshop: Workshop) -> 
     workshop.end_pauses()
     workshop.deliver_all()
     queue(workshop, audience_id, email_event(1, REMOVE))
+    workshop.deliver_all()  # nothing but the time until which it waits
     retry(workshop.deployment)
     workshop.deliver_all()
     assert [operation for operation, _ in workshop.patches()] == ["ADD", "ADD"]
@@ -513,6 +523,136 @@ def test_a_worker_that_was_overtaken_settles_nothing(workshop: Workshop) -> None
     workshop.deliver_all()
     assert workshop.attempts(audience_id)[-2:] == [("ADD", 3, "unknown"), ("ADD", 3, "sent")]
     workshop.assert_books_balance()
+
+
+def test_two_workers_called_to_one_list_send_one_request_after_another(
+    open_with: Callable[..., Workshop],
+) -> None:
+    workshop = open_with(read_timeout=30, call_deadline=40, dead_man=50)
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, email_event(1))
+    arrived, go_on = Event(), Event()
+
+    def keep_waiting(digest: str) -> bool:
+        arrived.set()
+        go_on.wait(20)
+        return False
+
+    workshop.simulator.faults.script("refuse_records", predicate=keep_waiting, operation="patch")
+    with fleet(workshop, 1) as first:
+        first.ring(workshop.list_id(audience_id))
+        try:
+            assert arrived.wait(60)
+            assert workshop.deliver(audience_id) is None
+        finally:
+            go_on.set()
+        assert eventually(lambda: workshop.book(audience_id).sent == 1)
+    assert workshop.patches() == [("ADD", 1)]
+
+
+def test_a_charge_is_committed_before_its_request_arrives(workshop: Workshop) -> None:
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, *emails(range(3)))
+    charged: list[int] = []
+
+    def look(digest: str) -> bool:
+        charged.append(workshop.list_row(audience_id).charged)
+        return False
+
+    workshop.simulator.faults.script("refuse_records", predicate=look, operation="patch")
+    workshop.deliver(audience_id)
+    assert set(charged) == {4}  # the placeholder's and these three
+
+
+@pytest.mark.parametrize("late", ["another one has it", "its lease is over"])
+def test_a_worker_that_is_late_for_its_charge_sends_nothing(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, *emails(range(3)))
+    list_id = workshop.list_id(audience_id)
+
+    def freeze(*given: Any, **more: Any) -> float:
+        workshop.end_leases()
+        if late == "another one has it":
+            with workshop.transaction() as tx:
+                assert try_claim(tx, customer_list, list_id, workshop.deployment.settings)
+        return take_slot(*given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turn, "take_slot", freeze)
+        workshop.deliver(audience_id)
+    assert workshop.patches() == []
+    assert workshop.list_row(audience_id).charged == 1
+    workshop.end_leases()
+    workshop.deliver_all()
+    assert workshop.patches() == [("ADD", 3)]
+
+
+def test_a_request_is_out_only_while_the_dead_mans_timer_runs(workshop: Workshop) -> None:
+    left: list[float] = []
+
+    def look(digest: str) -> bool:
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return False
+
+    audience_id = workshop.ready()
+    workshop.simulator.faults.script("refuse_records", predicate=look, times=None)
+    workshop.upload(audience_id, email_event(1), device_event(1))
+    assert len(left) == 2
+    assert all(0 < rest <= workshop.deployment.settings.dead_man for rest in left)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_request_is_out_only_while_its_lease_outlasts_the_dead_mans_timer(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, email_event(1))
+    left: list[float] = []
+
+    def take_long(*given: Any, **more: Any) -> float:
+        workshop.execute(
+            "UPDATE customer_list SET lease_until = clock_timestamp() + interval '10 s'"
+            " WHERE lease_until IS NOT NULL"
+        )
+        return take_slot(*given, **more)
+
+    def look(digest: str) -> bool:
+        rest = "SELECT extract(epoch FROM max(lease_until) - clock_timestamp()) FROM customer_list"
+        left.append(float(workshop.value(rest)) - signal.getitimer(signal.ITIMER_REAL)[0])
+        return False
+
+    monkeypatch.setattr(turn, "take_slot", take_long)
+    workshop.simulator.faults.script("refuse_records", predicate=look, operation="patch")
+    workshop.deliver(audience_id)
+    assert len(left) == 1
+    assert left[0] > 0
+
+
+def test_a_worker_that_froze_before_its_timer_was_armed_sends_nothing(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audience_id = workshop.ready()
+    queue(workshop, audience_id, email_event(1))
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
+
+    @contextmanager
+    def frozen_and_armed(seconds: float) -> Iterator[None]:
+        clock.monotonic = lambda: time.monotonic() + workshop.deployment.settings.dead_man
+        with armed(seconds):
+            yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turn, "time", clock)
+        patch.setattr(turn, "armed", frozen_and_armed)
+        workshop.deliver(audience_id)
+    assert workshop.patches() == []
+    assert workshop.attempts(audience_id)[-1] == ("ADD", 1, "refused")
+    assert workshop.list_row(audience_id).charged == 1
+    workshop.end_pauses()
+    workshop.deliver_all()
+    assert workshop.members() == digests(range(1, 2))
 
 
 def test_turns_keep_what_pinterest_said_of_a_list_once_a_minute_at_most(

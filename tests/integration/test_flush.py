@@ -19,6 +19,7 @@ from app.keyring import batch_purpose
 from app.lease import Claim, write_under
 from app.resuming import retry
 from app.tables import audience
+from tests.integration.processes import eventually
 from tests.workshop import (
     ADD,
     REMOVE,
@@ -183,6 +184,25 @@ def test_a_chunk_that_arrives_with_a_smaller_id_during_the_cut_stays(
     workshop.assert_books_balance()
 
 
+def test_a_cut_never_passes_over_a_chunk_that_somebody_has_locked(workshop: Workshop) -> None:
+    """Left for a later upload, the older operation would be the last."""
+    workshop.connect()
+    audience_id = workshop.activate()
+    workshop.stage(email_event(1, ADD))
+    workshop.stage(email_event(1, REMOVE))
+    oldest, _ = chunks(workshop)
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as other:
+            locked = sa.text("SELECT id FROM staged_chunk WHERE id = :id FOR UPDATE")
+            other.execute(locked, {"id": oldest})
+            cutting = pool.submit(workshop.flush, audience_id)
+            assert eventually(lambda: cutting.done() or workshop.is_blocked())
+        cut = cutting.result()
+    assert cut is not None
+    assert cut.messages == 2
+    assert digests_in_lane(workshop, audience_id) == ["-" + sha1_hex(address(1))]
+
+
 def test_when_a_chunk_of_the_cut_is_gone_nothing_is_written(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +267,16 @@ def test_what_a_bounded_window_leaves_behind_follows_at_once(
     assert [reason for reason in reasons if reason] == [("drain", 4), ("drain", 3)]
     workshop.assert_books_balance()
     assert len(workshop.members()) == 11
+
+
+def test_a_bounded_window_takes_the_oldest_chunks(open_with: Callable[..., Workshop]) -> None:
+    workshop = open_with(window_messages=1)
+    workshop.connect()
+    audience_id = workshop.activate()
+    workshop.stage(email_event(1, ADD))
+    workshop.stage(email_event(1, REMOVE))
+    workshop.flush(audience_id)
+    assert digests_in_lane(workshop, audience_id) == ["+" + sha1_hex(address(1))]
 
 
 def test_a_window_is_bounded_by_identities_too(open_with: Callable[..., Workshop]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.due import lists_due
+from app.due_lists import lists_due
 from app.pinterest.heeding import heed
 from app.pinterest.outcomes import Answer
 from app.pinterest.pacing import Allowance

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from app import flush as flushing
-from app import keys, processes, resealing, rotation
+from app import keys, resealing, rotation
 from app.bodies import unpack_digests
 from app.errors import ConfigError, NotFound, Refused
 from app.keyring import KeyRing, batch_purpose, new_key
@@ -23,6 +23,7 @@ from app.processes import Presence, running
 from app.resuming import retry
 from app.rotation import rotate
 from app.sealed import KINDS, PLACES, in_words, needed_keys
+from app.sources import add_signing_key, add_source
 from app.staging import Intake, stage
 from app.tables import metadata
 from tests.integration.processes import eventually
@@ -47,6 +48,7 @@ def fill(workshop: Workshop) -> int:
         store_login(
             tx, workshop.deployment.keyring, connection_id, tokens, previous_refresh="pinr_before"
         )
+    add_signing_key(workshop.deployment, add_source(workshop.deployment, "seg", "segment", None))
     workshop.stage(email_event(0))
     flushing_id = workshop.value("SELECT id FROM staged_chunk")
     with workshop.transaction() as tx:
@@ -69,7 +71,9 @@ def restarted(open_with: Opening, keys: str = NEW_FIRST) -> Workshop:
     return workshop
 
 
-FILLED = Counter({"tokens": 3, "staged chunks": 20, "chunks set aside": 1, "batches": 4})
+FILLED = Counter(
+    {"tokens": 3, "staged chunks": 20, "chunks set aside": 1, "signing keys": 1, "batches": 4}
+)
 
 
 def needed(workshop: Workshop, key_id: str) -> Counter[str]:
@@ -85,7 +89,7 @@ def noted(workshop: Workshop, kind: str) -> Iterator[str]:
 
 
 def test_every_sealed_column_of_the_tables_has_its_place() -> None:
-    unsealed = {"check_value", "message_ids"}
+    unsealed = {"check_value", "message_ids", "digest", "content", "answer"}
     found = {
         (table.name, column.name)
         for table in metadata.tables.values()
@@ -549,10 +553,10 @@ def test_a_process_learns_that_its_key_was_dropped_before_it_seals_with_it(
 def test_a_drop_waits_for_a_process_that_is_just_being_noted(open_with: Opening) -> None:
     older, rotating = open_with(keys=OLD_FIRST), open_with(keys=NEW_FIRST)
     _ = older.deployment.keyring, rotating.deployment.keyring
-    values = {"name": "worker w:1", "kind": "worker", "key_ids": [OLD_ID, NEW_ID], "newest": OLD_ID}
+    presence = Presence(older.deployment, "worker", "w:1")
     with ThreadPoolExecutor(1) as pool:
         with older.transaction() as tx:
-            tx.execute(processes._NOTE, values)
+            presence._note(tx, [OLD_ID, NEW_ID])
             drop = pool.submit(drop_key, rotating.deployment, OLD_ID)
             assert eventually(
                 lambda: (

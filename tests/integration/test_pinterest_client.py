@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.pinterest.client import PinterestClient
+from app.pinterest.oauth import OAuthClient
 from app.pinterest.outcomes import Answer, Settlement, judge
 from app.pinterest.wire import LARGEST_REPLY, Patience
 from app.sandbox.pinterest import PinterestSimulator
@@ -301,3 +302,17 @@ def test_pages_end_with_the_first_that_fails(
     simulator.faults.script("server_error")
     pages: list[Answer] = list(client.audience_pages())
     assert [page.status for page in pages] == [500]
+
+
+def test_secrets_that_an_answer_repeats_are_removed(simulator: PinterestSimulator) -> None:
+    token, secret, refresh = "an unusual token", "the app's own", "another unusual token"
+    echo = f"{token} of {secret} and {refresh} may not"
+    simulator.set_token_state(token, "valid")
+    simulator.faults.script("bad_request", times=None, message=echo)
+    asking = client_of(simulator.base_url, token=token)
+    granting = OAuthClient(simulator.base_url, "1", secret, PATIENCE)
+    assert asking.get_account().message == f"[removed] of {secret} and {refresh} may not"
+    assert granting.refresh(refresh).message == f"{token} of [removed] and [removed] may not"
+    assert "another" not in granting.refresh(refresh).message
+    asking.close()
+    granting.close()

@@ -17,12 +17,12 @@ import requests
 from app.keyring import KeyRing
 from app.sandbox.children import Child, StackError
 from app.sandbox.stack import (
-    CeleryOptions,
+    ServingOptions,
     SimulatorOptions,
     Stack,
     Stopped,
-    celery_children,
     free_port,
+    serving_children,
     stop_on_signals,
 )
 from app.settings import load_settings
@@ -62,7 +62,7 @@ def state() -> Iterator[Path]:
         yield Path(made) / "state"
 
 
-def stand_ins(options: CeleryOptions) -> list[Child]:
+def stand_ins(options: ServingOptions) -> list[Child]:
     """A child that writes down its environment and waits."""
     program = "import json, os, sys, time; print(json.dumps(dict(os.environ)), flush=True)\n"
     program += "while True: time.sleep(60)"
@@ -225,10 +225,10 @@ def test_flower_takes_the_next_port_when_its_own_is_taken() -> None:
 
 
 def test_celery_runs_as_its_users_expect(state: Path) -> None:
-    children = celery_children(CeleryOptions({}, state, 3, 5556))
+    children = serving_children(ServingOptions({}, state, 3, 5556))
     assert [child.name for child in children] == ["worker", "beat", "flower"]
     assert [child.log for child in children] == [
         state / "logs" / f"{name}.log" for name in ("worker", "beat", "flower")
     ]
-    without = celery_children(CeleryOptions({}, state, 3, None))
+    without = serving_children(ServingOptions({}, state, 3, None))
     assert [child.name for child in without] == ["worker", "beat"]

@@ -3,18 +3,20 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 
 from app import gate, staging
 from app.audiences import activate, deactivate
+from app.bodies import pack_chunk
 from app.connections import add_connection
 from app.database import self_committing
 from app.deployment import Deployment
 from app.errors import ConfigError, Unavailable
 from app.events import Identity, Kind, MembershipEvent
-from app.flush import flush_once
 from app.gate import GATE, GATES, gate_keys
 from app.keyring import new_key
 from app.staging import Intake, stage
@@ -145,7 +147,8 @@ def test_a_removal_that_was_uploaded_is_not_undone_by_an_add_delivered_again(
     workshop.deliver_all()
     workshop.upload(audience_id, email_event(1, REMOVE))
     workshop.stage(email_event(1), key="the add")
-    assert flush_once(workshop.deployment, audience_id) is None
+    assert workshop.flush(audience_id) is None
+    workshop.deliver_all()
     assert workshop.members() == set()
 
 
@@ -206,12 +209,50 @@ def test_a_half_committed_intake_makes_the_cut_wait_and_order_holds(
         slow.exec_driver_sql("INSERT INTO staged_chunk OVERRIDING SYSTEM VALUE TABLE kept")
         workshop.stage(email_event(7, REMOVE))  # passes: the gate is shared among intakes
         cutting = pool.submit(workshop.flush, audience_id)
-        assert eventually(lambda: waits_for_the_gate(workshop))
+        assert eventually(lambda: cutting.done() or waits_for_the_gate(workshop))
+        assert not cutting.done()
         slow.commit()
         cut = cutting.result(timeout=10)
     assert cut is not None
     assert cut.messages == 2
     assert workshop.batches(audience_id) == [("REMOVE", 1, "waiting")]
+
+
+def test_a_cut_never_passes_an_intake_in_the_midst_of_its_call(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id of its chunk is drawn: cut without it, the addition would undo a later removal."""
+    monkeypatch.setattr("app.gate.CLOSE_TIMEOUT_MS", 50)
+    audience_id = workshop.ready(forward_device_id=False)
+    for upstream_id in ("31002", "31003"):
+        workshop.activate(upstream_id, upstream_id)
+    stopped, go_on = Event(), Event()
+    packed: list[Any] = []
+
+    def stop_at_third(*given: Any) -> bytes:
+        packed.append(given)
+        if len(packed) == 3:
+            stopped.set()
+            go_on.wait(60)
+        return pack_chunk(*given)
+
+    slow = emails(range(1_000)), emails(range(1_000), audience="31002")  # larger than any buffer
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(staging, "pack_chunk", stop_at_third)
+        call = pool.submit(workshop.stage, *slow[0], *slow[1], email_event(1, audience="31003"))
+        try:
+            assert stopped.wait(60)
+            assert eventually(lambda: workshop.value("SELECT is_called FROM staged_chunk_id_seq"))
+            workshop.stage(email_event(7, REMOVE))
+            assert workshop.flush(audience_id) is None
+        finally:
+            go_on.set()
+        assert call.result(60).accepted == 2_001
+    cut = workshop.flush(audience_id)
+    assert cut is not None
+    assert cut.messages == 1_001
+    workshop.deliver_all()
+    assert workshop.members() == {sha1_hex(address(n)) for n in range(1_000) if n != 7}
 
 
 def test_many_intakes_at_once_lose_and_double_nothing(workshop: Workshop) -> None:
@@ -337,6 +378,14 @@ def test_a_database_that_is_away_is_said_so_without_its_password(workshop: Works
         stage(Intake(Deployment(away), "test"), [email_event(1)])
     assert "s3cr3t" not in str(caught.value)
     assert not isinstance(caught.value, psycopg2.Error)
+
+
+def test_an_error_of_the_database_shows_no_value(workshop: Workshop) -> None:
+    failing = sa.text("SELECT 1 / 0, CAST(:who AS text)")
+    with pytest.raises(sa.exc.DBAPIError) as caught, workshop.transaction() as tx:
+        tx.execute(failing, {"who": "canary@example.org"})
+    assert "division by zero" in str(caught.value)
+    assert "canary" not in str(caught.value)
 
 
 def test_a_process_stopped_in_the_midst_of_a_call_does_not_hold_up_the_cut(

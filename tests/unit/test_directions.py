@@ -14,26 +14,31 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
     "app.errors app.doorbell app.copying app.forecast app.standing app.witness",
     "app.settings app.events app.tables app.database app.callback",
-    "app.sealed",
+    "app.sealed app.event_lines",
     "app.identities app.bodies app.keyring app.lease app.backoff app.narrowing app.deadman",
-    "app.gate app.lists app.generations app.logins app.migrate app.event_files app.drafting"
+    "app.plain_events",
+    "app.formats",
+    "app.event_parts app.event_rows",
+    "app.gate app.lists app.generations app.logins app.revisions app.event_files app.drafting"
     " app.folding",
     "app.deployment",
     "app.processes",
-    "app.receipts app.staging app.due app.window app.pinterest app.keys app.resealing",
-    "app.troubles app.sightings",
-    "app.rotation app.connections app.quota app.books app.status app.flush",
-    "app.audiences app.turn app.resuming app.renewing app.connecting",
-    "app.settling app.evidence app.expiring",
-    "app.creation",
+    "app.migrate app.receipts app.staging app.due_lists app.window app.pinterest app.keys"
+    " app.resealing app.purging app.reconciling app.writing_off",
+    "app.troubles app.sightings app.remembering app.due",
+    "app.rotation app.connections app.quota app.books app.list_status app.flush",
+    "app.audiences app.status app.sources app.turn app.resuming app.renewing app.connecting"
+    " app.gauges app.forgetting",
+    "app.settling app.evidence app.expiring app.accepting app.api_tokens app.doors app.surveying",
+    "app.creation app.recovering",
     "app.delivery app.observing app.rebuilding app.rolling app.showing",
     "app.doctor",
-    "app.sandbox",
+    "app.api app.sandbox",
     "app.cli",
     "workers",
 ]
 HEIGHT = {module: height for height, row in enumerate(ROWS) for module in row.split()}
-PACKAGES = {"app.pinterest", "app.sandbox", "app.cli", "workers"}
+PACKAGES = {"app.api", "app.formats", "app.pinterest", "app.sandbox", "app.cli", "workers"}
 # Who else may come to know them, by the name of a package that is imported.
 ONLY_IN = {
     "celery": ("workers",),
@@ -42,6 +47,9 @@ ONLY_IN = {
     "requests": ("app.pinterest", "app.sandbox"),
     "urllib3": ("app.pinterest", "app.sandbox"),
     "typer": ("app.cli",),
+    "fastapi": ("app.api", "workers"),
+    "starlette": ("app.api",),
+    "uvicorn": ("workers",),
     "tests": (),
 }
 

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import event_files
+from app import event_files, event_parts
 from app.errors import ConfigError
-from app.event_files import LONGEST_LINE, BrokenFile, Part, read_parts
+from app.event_files import FORMS, read_parts
+from app.event_lines import LONGEST_LINE, BrokenFile
+from app.event_parts import Part
 from app.events import Operation
+from app.formats.reading import PLAIN, Dialect
 
 
 def lines(count: int, start: int = 0) -> list[str]:
@@ -302,3 +305,105 @@ def test_any_line_between_two_good_ones_leaves_them_alone(noise: bytes) -> None:
     first, last = (line.encode() for line in (lines(1)[0], lines(1, 5)[0]))
     parts = read(b"\n".join((first, noise, last)))
     assert [emails(parts)[0], emails(parts)[-1]] == ["p0@example.org", "p5@example.org"]
+
+
+def record(number: int, action: str = "add") -> str:
+    """A row whose quoted cell goes on over three lines."""
+    return f'a,{action},"p{number}@example.org;\n;\n"'
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+def test_no_row_of_several_lines_is_staged_twice_after_a_break_in_its_middle(share: float) -> None:
+    rows = [record(number) for number in range(2_000)]
+    whole = "\n".join(["audience,operation,email", *rows])
+    staged: dict[str, list[str]] = {}
+    for part in [*read_broken(truncated(whole, share)), *read(whole)]:
+        known = [line for key, line in part.beginnings.items() if key in staged]
+        rest = part.without_lines_up_to(max(known, default=0))
+        staged.setdefault(part.key, emails([rest]))
+    values = [value for part_values in staged.values() for value in part_values]
+    assert len(values) == len(set(values)) == 2_000
+
+
+def test_a_row_of_several_lines_is_named_by_its_first() -> None:
+    content = "\n".join(["audience,operation,email", record(1), record(2, "fly"), record(3)])
+    (part,) = read(content)
+    assert part.lines == [2, 8]
+    assert faults([part]) == [(5, "operation", True)]
+
+
+def test_an_open_quote_swallows_no_rows_before_a_line_that_is_no_utf8() -> None:
+    content = b'audience,operation,email\na,add,"x\na,add,p1@example.org\n\xff\n'
+    (part,) = read(content)
+    assert emails([part]) == ["p1@example.org"]
+    assert part.lines == [3]
+    assert faults([part]) == [(2, "line", True), (4, "line", True)]
+
+
+def test_a_line_may_hold_several_events_and_each_bad_one_is_named_by_its_place() -> None:
+    first, second = (json.loads(line) for line in lines(2))
+    many = json.dumps([first, {**second, "operation": "fly"}, second])
+    (part,) = read("\n".join([many, *lines(1, 2)]))
+    assert part.lines == [1, 1, 2]
+    assert faults([part]) == [(1, "[1].operation", True)]
+
+
+def test_a_part_ends_early_when_its_lines_hold_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_parts, "PART_FINDS", 5)
+    many = [json.dumps([json.loads(line) for line in lines(4, 4 * number)]) for number in range(5)]
+    parts = read("\n".join([*many, "{", "{"]))
+    assert [(part.first_line, part.last_line) for part in parts] == [(1, 2), (3, 4), (5, 6), (7, 7)]
+    assert emails(parts) == [f"p{number}@example.org" for number in range(20)]
+
+
+def keys(content: str, form: str | None, dialect: Dialect = PLAIN) -> list[str]:
+    stream = io.BufferedReader(io.BytesIO(content.encode()))
+    return [part.key for part in read_parts(stream, form, dialect)]
+
+
+def test_the_same_bytes_read_for_another_audience_are_another_part() -> None:
+    change = json.dumps({"IsAddRequest": True, "IdentityValues": {"email": "p0@example.org"}})
+    form = "mparticle-storage"
+    (one,), (again,), (other,) = (keys(change, form, Dialect(a)) for a in ("1", "1", "2"))
+    assert one == again
+    assert one != other
+
+
+def test_the_same_bytes_read_in_another_format_are_another_part() -> None:
+    content = lines(1)[0]
+    assert len({keys(content, form)[0] for form in ("ndjson", "segment", "rudderstack")}) == 3
+    assert keys(content, None) == keys(content, "ndjson")
+
+
+def test_what_was_ignored_before_a_break_is_not_counted_again() -> None:
+    call = json.dumps({"type": "page", "messageId": "m"})
+    (part,) = parts_of("\n".join([call] * 3), "segment")
+    assert sum(part.remarks().values()) == 3
+    assert sum(part.without_lines_up_to(2).remarks().values()) == 1
+
+
+def test_blank_lines_alone_hold_nothing() -> None:
+    (part,) = read("\n\n", "ndjson")
+    assert not part.holds_something()
+
+
+@given(st.binary(max_size=300), st.sampled_from(sorted(FORMS)))
+def test_any_bytes_in_any_format_are_read_or_refused(content: bytes, form: str) -> None:
+    try:
+        parts = read(content, form)
+    except ConfigError:
+        return
+    for part in parts:
+        assert len(part.events) == len(part.lines)
+
+
+SEGMENT_HEADER = "audience_id,audience_action,email,context"
+
+
+@given(st.text(max_size=200))
+def test_any_row_between_two_good_ones_of_segment_leaves_them_alone(noise: str) -> None:
+    noise = noise.replace("\n", " ").replace("\r", " ")
+    good = ['"7","true","p0@example.org",""', '"7","true","p5@example.org",""']
+    parts = read("\n".join([SEGMENT_HEADER, good[0], noise, good[1]]), "segment-csv")
+    assert {"p0@example.org", "p5@example.org"} <= set(emails(parts)) or '"' in noise

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import typer
 
 from app.cli import root
 from app.settings import Settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROW = re.compile(r"^\| `([A-Z_]+)` ?\*? \|(.*?)\|", re.MULTILINE)
 
 
@@ -22,7 +25,9 @@ def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
         assert stated[name.upper()].strip(" `").lower() == default, name
 
 
-def test_every_command_the_readme_shows_exists() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_command_a_page_shows_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     group = typer.main.get_command(root)
     known = {
         f"{name} {sub}" if hasattr(command, "commands") else name
@@ -30,7 +35,9 @@ def test_every_command_the_readme_shows_exists() -> None:
         for sub in getattr(command, "commands", [""])
     }
     shown = set(
-        re.findall(r"(?<![\w/'])pinfold ((?:connection|audience|keys) [a-z-]+|[a-z]+)", README)
+        re.findall(
+            r"(?<![\w/'=])pinfold ((?:connection|audience|keys|source|token) [a-z-]+|[a-z]+)", text
+        )
     )
-    prose = {"accounts", "says", "keeps", "hashes", "does", "up"}
+    prose = {"accounts", "says", "keeps", "hashes", "does", "up", "pinfold"}
     assert {command for command in shown if command not in prose} <= known

@@ -1,0 +1,25 @@
+"""A minute of torture: nothing may be violated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.torture.brokers import Valkey
+from tests.faults.torture.outcome import Outcome
+from tests.faults.torture.run import torture
+
+pytestmark = pytest.mark.slow
+SEED = 20_260
+
+
+def assert_nothing_was_violated(outcome: Outcome) -> None:
+    print(outcome.line())
+    assert outcome.violations == []
+    for what in ("events", "uploads", "requests", "deaths by SIGKILL", "replies spoilt"):
+        assert outcome.figures[what] > 0, f"the run met no {what}"
+
+
+def test_a_minute_of_every_fault_at_once_violates_nothing(open_directory: Path) -> None:
+    assert_nothing_was_violated(torture(open_directory, 60, SEED, Valkey, print))

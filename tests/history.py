@@ -1,0 +1,37 @@
+"""The version of Pinfold that stood before schema revision 0003, from this clone's own history.
+
+A clone without history, or a copy of the files alone, does not hold it: `AVAILABLE` is false then.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OLDER = "375f1ca5732056542d2c926ad878a98d640e4803"
+OLDER_REVISION = "0002"
+"""Of the schema that it needs, and exactly that."""
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+
+
+def _is_available() -> bool:
+    try:
+        return _git("cat-file", "-e", f"{OLDER}^{{commit}}").returncode == 0
+    except OSError:  # no git
+        return False
+
+
+AVAILABLE = _is_available()
+
+
+def unpack_older(directory: Path) -> None:
+    """Put the older version's code into a directory."""
+    archive = _git("archive", OLDER, "app", "workers", "migrations").stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(directory, filter="data")
