@@ -1,4 +1,4 @@
-"""The version of Pinfold that stood before schema revision 0003, from this clone's own history.
+"""The version of Pinfold that stood before schema revision 0002, from this clone's own history.
 
 A clone without history, or a copy of the files alone, does not hold it: `AVAILABLE` is false then.
 """
@@ -11,8 +11,8 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-OLDER = "375f1ca5732056542d2c926ad878a98d640e4803"
-OLDER_REVISION = "0002"
+OLDER = "df85d9dc73afdf035fbb74002c38c63fce93f6ea"
+OLDER_REVISION = "0001"
 """Of the schema that it needs, and exactly that."""
 
 

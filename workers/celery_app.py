@@ -7,6 +7,7 @@ from celery import Celery
 from app.errors import ConfigError
 from app.settings import load_settings
 from workers.configuration import configuration
+from workers.ending import end_undisturbed
 from workers.reconnecting import mend_redis_transport
 
 
@@ -18,6 +19,7 @@ def create_app() -> Celery:
     except ConfigError as problem:
         raise SystemExit(f"pinfold: {problem}") from None
     mend_redis_transport()
+    end_undisturbed()
     return celery_app
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from app import cli
 from app.cli.outside import Outside
 from app.errors import Unavailable
+from workers.ending import end_undisturbed
 
 if TYPE_CHECKING:
     from app.cli.outside import DeadLetters
@@ -62,6 +63,7 @@ class CeleryBroker:
 
 
 def main() -> None:
+    end_undisturbed()
     cli.run(Outside(CeleryBroker()))
 
 

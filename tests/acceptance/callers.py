@@ -93,12 +93,6 @@ class Caller:
         finally:
             self._connection.close()
 
-    def turn_to(self, port: int) -> None:
-        """Call the service on a port from now on."""
-        if self._connection.port != port:
-            self.hang_up()
-            self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-
     def hang_up(self) -> None:
         self._connection.close()
 

@@ -228,7 +228,8 @@ def test_intake_that_is_stopped_while_postgres_is_away_gives_its_messages_back(
         happens(lambda: is_waiting_for_postgres(consumer))
         consumer.ask_to_stop()
         assert exit_code(consumer) == 0
-    happens(lambda: ready(url_of(fleet), EVENTS) == 100)
+    # and the first one, where the way was shut before intake heard that it was committed
+    happens(lambda: ready(url_of(fleet), EVENTS) in (100, 101))
     fleet.intake("another")
     happens(lambda: staged(fleet) == 101)
 

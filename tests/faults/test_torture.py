@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.torture.brokers import Valkey
+from tests.faults.torture.brokers import RabbitMQ, Valkey
 from tests.faults.torture.outcome import Outcome
 from tests.faults.torture.run import torture
 
@@ -23,3 +23,12 @@ def assert_nothing_was_violated(outcome: Outcome) -> None:
 
 def test_a_minute_of_every_fault_at_once_violates_nothing(open_directory: Path) -> None:
     assert_nothing_was_violated(torture(open_directory, 60, SEED, Valkey, print))
+
+
+@pytest.mark.rabbitmq
+def test_half_a_minute_of_it_over_rabbitmq_violates_nothing(
+    open_directory: Path, rabbitmq_url: str
+) -> None:
+    assert_nothing_was_violated(
+        torture(open_directory, 30, SEED + 1, lambda _: RabbitMQ(rabbitmq_url), print)
+    )
