@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -37,6 +38,8 @@ MIGRATION_PATIENCE_S = 300.0
 WORKER_GRACE_S = 30.0
 """For running tasks at the end; killing them later costs nothing but a repeated look."""
 PORTS_TRIED = 100
+UNASSIGNED = 10_000, 30_000
+"""Below what Linux and macOS assign to outgoing connections."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -314,8 +317,13 @@ def stop_on_signals() -> Iterator[None]:
 
 
 def free_port(wanted: int) -> int:
-    """``wanted`` or the next port above it that is free on 127.0.0.1; any free one for 0."""
-    for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
+    """``wanted`` or the next port above it that is free on 127.0.0.1; for 0 any free one.
+
+    That is one which systems hand to nobody of their own accord, so that it stays free until it is
+    used, and while whoever listens on it is started again.
+    """
+    first = wanted or random.randrange(*UNASSIGNED)
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
         with socket.socket() as candidate:
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import sqlalchemy as sa
 from ruamel.yaml import YAML
 
 from app.keyring import KeyRing, new_key
+from app.sandbox.stack import free_port
 from app.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +195,7 @@ def test_flower_shows_nothing_without_the_login_and_changes_nothing_with_it(
 ) -> None:
     login = tmp_path / "login"
     login.write_text("team:correct horse\n".replace(" ", "-"))
-    with flower(flower_environment(login, valkey.url(), port=free_port())) as address:
+    with flower(flower_environment(login, valkey.url(), port=free_port(0))) as address:
         assert status(f"{address}/healthcheck") == 200
         for page in ("/", "/tasks", "/api/tasks", "/broker"):
             assert status(address + page) == 401
@@ -235,11 +235,6 @@ def flower_environment(login: Path, broker_url: str, port: int) -> dict[str, str
         "FLOWER_ADDRESS": "127.0.0.1",
         "FLOWER_PORT": str(port),
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 @contextmanager

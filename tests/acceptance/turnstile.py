@@ -15,6 +15,8 @@ import threading
 from contextlib import suppress
 from typing import Self
 
+from app.sandbox.stack import free_port
+
 HERE = "127.0.0.1"
 Target = tuple[str, int] | str
 """Host and port, or the path of a unix socket."""
@@ -25,9 +27,10 @@ class Turnstile:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._listening = _listen(0)
-        self.port: int = self._listening.getsockname()[1]
+        self.port = free_port(0)
+        self._listening = _listen(self.port)
         self._may_accept = threading.Event()
+        self._accepting = threading.Lock()
         self._ended = False
         self._crowd: list[socket.socket] = []
         self._passing: list[socket.socket] = []
@@ -58,7 +61,8 @@ class Turnstile:
     def away(self) -> None:
         """Hang up on everybody and refuse further connections."""
         self._may_accept.clear()
-        self._listening.close()
+        with self._accepting:  # what is closed while it is listened on goes on listening a moment
+            self._listening.close()
         self._cut_off()
 
     def open(self) -> None:
@@ -79,7 +83,7 @@ class Turnstile:
     def _run(self) -> None:
         while not self._ended:
             self._may_accept.wait()
-            with suppress(OSError):  # nobody came within a moment, or it is closed meanwhile
+            with self._accepting, suppress(OSError):  # nobody came in a moment, or it is closed
                 visitor, _ = self._listening.accept()
                 threading.Thread(target=self._pass_on, args=(visitor,), daemon=True).start()
 
@@ -100,10 +104,7 @@ class Turnstile:
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((HERE, port))
-    listening.listen(0)
+    listening = socket.create_server((HERE, port), backlog=0)
     listening.settimeout(0.1)
     return listening
 

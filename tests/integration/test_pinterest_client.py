@@ -15,6 +15,7 @@ from app.pinterest.oauth import OAuthClient
 from app.pinterest.outcomes import Answer, Settlement, judge
 from app.pinterest.wire import LARGEST_REPLY, Patience
 from app.sandbox.pinterest import PinterestSimulator
+from app.sandbox.stack import free_port
 from tests.workshop import ACCOUNT, TOKEN
 
 PATIENCE = Patience(0.5, 0.5, 1.0)
@@ -149,16 +150,10 @@ def test_an_answer_that_does_not_come_ends_with_the_read_timeout(
     assert (answer.status, answer.left, answer.fault) == (None, True, "timed out")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     "base_url",
     [
-        pytest.param(lambda: f"http://127.0.0.1:{free_port()}/v5", id="refused"),
+        pytest.param(lambda: f"http://127.0.0.1:{free_port(0)}/v5", id="refused"),
         pytest.param(lambda: "http://no-such-host.invalid/v5", id="no such name"),
     ],
 )
@@ -231,7 +226,7 @@ def test_nothing_of_the_environment_changes_a_call(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(netrc.read_text())
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port(0)}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     client = client_of(simulator.base_url)
