@@ -126,4 +126,6 @@ def _moments(times: list[Any]) -> list[int | None]:
 
 def _audiences(names: list[str]) -> list[str]:
     read = {name: read_reference(name, "audience") for name in {*names}}
+    if all(name == reference for name, reference in read.items()):
+        return names
     return [*map(read.__getitem__, names)]

@@ -1,9 +1,11 @@
 """Intake over HTTP: events a second and answers' times, and what HTTP and JSON cost over ``stage``.
 
 The service is the real one, in as many processes as people would start on two cores; sixteen
-clients in a process of their own send requests that were built beforehand. The yardstick stages
-the same events, built beforehand too, in as many processes as the service has; what one caller of
-``stage`` reaches stands beside it. All share the machine, Postgres and clients included.
+clients in a process of their own send requests that were built beforehand. The yardstick is the
+rate of ``stage`` as section 9 of the measured limits has it: one caller, who stages the same
+events, built beforehand too. Beside it, not judged, stands what as many callers reach as the
+service has processes: on two cores these have for themselves what the service shares with the
+clients, who in real life have machines of their own.
 
 mParticle is paced by the clock: 50 requests a second of 100 profiles each, whatever the answers
 take, and a request's time counts from when it was due.
@@ -280,7 +282,7 @@ def _rows(
         rows += _answers(name, taken[name])
     for name in own:
         if name.startswith(f"{LARGE:,}"):
-            for yardstick, must in (("2 processes", at_least(LEAST_SHARE)), ("1 process", None)):
+            for yardstick, must in (("1 process", at_least(LEAST_SHARE)), ("2 processes", None)):
                 rows.append(
                     harness.compared(
                         f"http, {name} / stage in {yardstick}",

@@ -171,15 +171,15 @@ def test_what_is_lost_on_the_way_is_noticed(ground: Ground) -> None:
 
 def test_the_rows_judge_the_share_of_stage_and_the_time_mparticle_allows() -> None:
     fast, slow = Taken(Pace(10, 1.0), 5, 90), Taken(Pace(10, 3.0), 50, 110)
-    taken = {"10,000 events a call": [slow], "stage, 2 processes": [fast]}
-    taken |= {"stage, 1 process": [slow], "mParticle": [slow]}
+    taken = {"10,000 events a call": [slow], "stage, 1 process": [fast]}
+    taken |= {"stage, 2 processes": [slow], "mParticle": [slow]}
     sizes = harness.Sizes()
     own = ["10,000 events a call"]
     rows = {row.what: row for row in http_intake._rows(taken, [Pace(1, 1.0)], own, sizes)}
-    share = rows["http, 10,000 events a call / stage in 2 processes"]
+    share = rows["http, 10,000 events a call / stage in 1 process"]
     assert share.figures == [pytest.approx(1 / 3)]
     assert share.is_met is False
-    assert rows["http, 10,000 events a call / stage in 1 process"].is_met is None
+    assert rows["http, 10,000 events a call / stage in 2 processes"].is_met is None
     assert rows["  answers to mParticle, p99"].is_met is False
     assert rows["  answers to 10,000 events a call, p99"].is_met is None
     unjudged = http_intake._rows(taken, [Pace(1, 1.0)], own, replace(sizes, judged=False))
