@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import requests
 import sqlalchemy as sa
@@ -27,6 +26,7 @@ from app.connections import add_connection
 from app.database import transaction
 from app.deployment import Deployment
 from app.formats import own
+from app.formats.reading import Reading
 from app.sandbox.sample_traffic import Reckoning, sample_calls
 from app.sandbox.stack import SimulatorOptions, Stack, stop_on_signals
 from app.settings import Settings
@@ -54,6 +54,8 @@ TIMES = {
 }
 LONGEST_RUN_S = 170.0
 REFRESH_S = 0.5
+CALLS_A_LOOK = 8
+"""Of those that stage: about ten seconds in all, so that one can watch, and well within the age."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def run_demo(
             console.print(f"an upload is due at 100,000 messages, or {age} s after the last one")
             console.print("(the age is shortened for the demo: 3 hours in real use)")
             reckoning = Reckoning()
-            finished, invalid = _play(deployment, stack, reckoning, console)
+            console.print("inventing what upstream will say")
+            calls = list(_invented(reckoning))
+            finished, invalid = _play(deployment, stack, calls, console)
             url = stack.addresses["PINFOLD_PINTEREST_URL"]
             lines = _compare(deployment, url, reckoning, invalid)
             agreed = _print_comparison(lines, console) and finished
@@ -120,24 +124,22 @@ def _settings(addresses: dict[str, str]) -> Settings:
 
 
 def _play(
-    deployment: Deployment, stack: Stack, reckoning: Reckoning, console: Console
+    deployment: Deployment, stack: Stack, calls: list[list[Reading]], console: Console
 ) -> tuple[bool, int]:
     """Activate, stage and watch until nothing waits: whether it does, and the invalid values."""
     add_connection(deployment, "demo", AD_ACCOUNT, TOKEN)
     for name, upstream_id, _ in AUDIENCES:
         activate(deployment, name, upstream_id, None)
-    calls = _interleaved(reckoning)
     intake = Intake(deployment, "demo")
-    invalid = 0
+    invalid, begun = 0, 0
     deadline = time.monotonic() + LONGEST_RUN_S
     with _shown(console) as show:
-        staging = True
         while time.monotonic() < deadline:
             refresh_at = time.monotonic() + REFRESH_S
-            while staging and time.monotonic() < refresh_at:
-                call = next(calls, None)
-                staging = call is not None
-                invalid += _stage(intake, call or [])
+            now = calls[begun : begun + CALLS_A_LOOK]
+            invalid += sum(_stage(intake, call) for call in now)
+            begun += len(now)
+            staging = begun < len(calls)
             stack.tick()
             books, status = read_books(deployment), read_status(deployment)
             show(_picture(books, status, invalid, staging))
@@ -150,21 +152,20 @@ def _play(
     return False, invalid
 
 
-def _interleaved(reckoning: Reckoning) -> Iterator[list[dict[str, Any]]]:
+def _invented(reckoning: Reckoning) -> Iterator[list[Reading]]:
     """The calls of all audiences, in turn, as they would come in life."""
     sources = [
         sample_calls(upstream_id, messages, seed, reckoning)
         for seed, (_, upstream_id, messages) in enumerate(AUDIENCES)
     ]
     for calls in zip_longest(*sources):
-        yield from (call for call in calls if call is not None)
+        yield from ([own.read(message) for message in call] for call in calls if call is not None)
 
 
-def _stage(intake: Intake, messages: list[dict[str, Any]]) -> int:
+def _stage(intake: Intake, call: list[Reading]) -> int:
     """Stage one call like any upstream's; returns how many values could not be used."""
-    readings = [own.read(message) for message in messages]
-    staged = stage(intake, [event for reading in readings for event in reading.events])
-    return len(staged.rejections) + sum(len(reading.faults) for reading in readings)
+    staged = stage(intake, [event for message in call for event in message.events])
+    return len(staged.rejections) + sum(len(message.faults) for message in call)
 
 
 def _picture(books: list[ListBook], status: Status, invalid: int, staging: bool) -> Table:
