@@ -58,10 +58,21 @@ def read_whole(body: bytes) -> Sequence[MembershipEvent] | None:
     None where not all of it is plain; nothing need be wrong with it.
     """
     try:
-        messages = _ARRAY.decode(body) if body.lstrip()[:1] == b"[" else _LINE.decode_lines(body)
+        if body.lstrip()[:1] == b"[":
+            messages = _ARRAY.decode(body)
+        else:
+            messages = _LINE.decode_lines(body)
+            if not _one_a_line(body, len(messages)):
+                return None
         return _events(messages) if messages else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidEvent, _NotPlain):
         return None
+
+
+def _one_a_line(body: bytes, count: int) -> bool:
+    """Whether each of so many messages has a line to itself; the decoder takes others, too."""
+    text = body.strip()
+    return text.count(b"\n") == text.count(b"}\n") == count - 1
 
 
 def _events(messages: list[_Plain]) -> Sequence[MembershipEvent]:

@@ -137,6 +137,15 @@ def test_a_body_that_was_damaged_is_never_read_at_once_for_something_else(
     assert_is_read_alike(bytes(body))
 
 
+@pytest.mark.parametrize("between", [b"", b" ", b"\n"])
+def test_messages_that_share_or_span_lines_are_not_read_at_once(between: bytes) -> None:
+    one = body_of([plain()], by_line=True)
+    for spanning in (one.replace(b"{", b"{\n"), one):
+        body = spanning + between + one
+        assert_is_read_alike(body)
+        assert (read_whole(body) is None) == (body != one + b"\n" + one)
+
+
 @pytest.mark.parametrize("by_line", [True, False])
 @pytest.mark.parametrize(
     "given_messages",
