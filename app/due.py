@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from app.database import transaction
 from app.deployment import Deployment
 from app.due_lists import lists_due
+from app.ending_rests import end_stretched_rests
 from app.lease import NOW, has_passed
 from app.settings import Settings
 from app.tables import (
@@ -82,21 +83,26 @@ class Due:
     list_ids: list[int]
 
 
+_LAST_CHECK_AGO = sa.select(NOW - sweep.c.finished_at).where(sweep.c.name == SWEEP)
+
+
 def check_due_once(deployment: Deployment) -> Due | None:
     """One check over everything, or None when another one runs or just ended.
 
     Checks that piled up while workers were down thus cost next to nothing, without an expiry
-    that would compare the clocks of two hosts.
+    that would compare the clocks of two hosts. Where the last one ended in the future, the clock
+    was set back since: then rests end first.
     """
     s = deployment.settings
     with transaction(deployment.engine) as tx:
+        ago = tx.execute(_LAST_CHECK_AGO).scalar()
+    if ago is not None and ago < timedelta(0):
+        end_stretched_rests(deployment, -ago)
+    with transaction(deployment.engine) as tx:
         if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(CHECK_LOCK))).scalar():
             return None
-        last = tx.execute(sa.select(sweep.c.finished_at).where(sweep.c.name == SWEEP)).scalar()
-        now = tx.execute(sa.select(NOW)).scalar_one()
-        if last is not None and timedelta(0) <= now - last < timedelta(
-            seconds=s.check_interval / 2
-        ):
+        ago = tx.execute(_LAST_CHECK_AGO).scalar()
+        if ago is not None and timedelta(0) <= ago < timedelta(seconds=s.check_interval / 2):
             return None
         due = Due(audiences_due(tx, s), lists_due(tx, s))
         note_sweep(tx, SWEEP, len(due.audience_ids) + len(due.list_ids))

@@ -130,6 +130,18 @@ def postgres(service_directory: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """A migrated Postgres that no other test shares, so that it may be stopped and crashed."""
+    with tempfile.TemporaryDirectory(prefix="pinfold-test-") as directory:
+        Path(directory).chmod(0o755)  # as root, Postgres runs as `nobody`
+        server = EmbeddedPostgres(Path(directory))
+        server.start()
+        upgrade(server.url())
+        yield server
+        server.stop()
+
+
+@pytest.fixture
 def empty_database(postgres: PostgresServer) -> Iterator[str]:
     """The address of a database without any table that is this test's own."""
     name = f"pinfold_empty_{uuid4().hex}"

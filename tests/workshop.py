@@ -79,6 +79,11 @@ def sha1_hex(value: str) -> str:
     return sha1(value.strip().lower().encode()).hexdigest()
 
 
+def digests(numbers: range) -> set[str]:
+    """What Pinterest should get for the addresses of numbered persons."""
+    return {sha1_hex(address(number)) for number in numbers}
+
+
 def email_event(
     value: str | int, operation: Operation = ADD, *, audience: str = "31001", at: int | None = None
 ) -> MembershipEvent:
@@ -122,6 +127,13 @@ class Workshop:
         self.connect(**settings)
         audience_id = self.activate()
         self.deliver_all()
+        return audience_id
+
+    def amid_changes(self) -> int:
+        """An audience whose members are persons 0 to 5; two shall leave and three enter."""
+        audience_id = self.ready(forward_device_id=False)
+        self.upload(audience_id, *emails(range(6)))
+        self.stage(*emails(range(2), REMOVE), *emails(range(6, 9)))
         return audience_id
 
     def stage(self, *events: MembershipEvent, key: str | None = None) -> Staged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
@@ -20,6 +21,7 @@ from app.api.ways import Ways
 from app.doors import Door
 from app.formats import CallRead, messages_of
 from app.formats.signature import is_signed
+from app.sources import Source
 
 router = APIRouter(tags=["sources"], dependencies=DOCUMENTED)
 Name = Annotated[str, Path(description="The source's name: pinfold source add NAME")]
@@ -147,8 +149,7 @@ def _one_field(name: str) -> dict[str, Any]:
 )
 async def create(request: Request, name: Name) -> Response:
     """Segment's Webhook Audiences: `{"audienceName": ...}` in, `{"externalId": ...}` out."""
-    ways, door, message = await _segment_call(request, name)
-    return _json(await asyncio.to_thread(create_audience, ways, door.source, message))
+    return await _segment_call(request, name, create_audience)
 
 
 @router.post(
@@ -159,18 +160,21 @@ async def create(request: Request, name: Name) -> Response:
 )
 async def get(request: Request, name: Name) -> Response:
     """Segment's Webhook Audiences: `{"externalId": ...}` in, the same out where it is known."""
-    ways, door, message = await _segment_call(request, name)
-    return _json(await asyncio.to_thread(get_audience, ways, door.source, message))
+    return await _segment_call(request, name, get_audience)
 
 
-async def _segment_call(request: Request, name: str) -> tuple[Ways, Door, object]:
+async def _segment_call(
+    request: Request, name: str, act: Callable[[Ways, Source, object], dict[str, Any]]
+) -> Response:
+    """Answer one of these calls; raises Refusal (401, or 404 where Segment does not call)."""
     ways: Ways = request.app.state.ways
     door = await ways.access.door_of(request, name)
     if not shows_secret(request, door) or door is None:
         raise unauthorised("the source's secret: Authorization: Bearer SECRET")
     if door.source.format != "segment":
         raise Refusal(404, f"source {name} speaks {door.source.format}, which has no such call")
-    return ways, door, decode(await read_body(request, Limits(OPEN_BODY, ways.limits.seconds)))
+    message = decode(await read_body(request, Limits(OPEN_BODY, ways.limits.seconds)))
+    return _json(await asyncio.to_thread(act, ways, door.source, message))
 
 
 def _json(answer: object, status: int = 200) -> Response:

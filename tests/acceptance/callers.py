@@ -71,6 +71,8 @@ class Caller:
         """Calls that were, by way in."""
         self.statuses: Counter[int] = Counter()
         self.unanswered = 0
+        self.unsure: Counter[str] = Counter()
+        """Events that may have been taken although they were not answered with 200, by way in."""
         self.gives_up = False
         self._people: dict[str, list[int]] = {kind: [] for kind in PEOPLE}
         self._next_person = itertools.count()
@@ -102,14 +104,18 @@ class Caller:
             self._connection.request("POST", call.path, call.body, call.headers)
             answer = self._connection.getresponse()
             body = answer.read()
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as problem:
             self.unanswered += 1
+            if not isinstance(problem, ConnectionRefusedError):
+                self.unsure[call.label] += call.events
             self._connection.close()
             return None
         self.statuses[answer.status] += 1
         if answer.status == 200:
             self.calls[call.label] += 1
             self.accepted[call.label] += orjson.loads(body).get("accepted", call.events)
+        else:
+            self.unsure[call.label] += call.events
         return answer.status
 
     def is_taken(self, call: Call, *, insisting: bool) -> bool:
@@ -242,6 +248,11 @@ class Load:
 
     def accepted(self) -> Counter[str]:
         return sum((caller.accepted for caller in self.callers), Counter[str]())
+
+    def unsure(self) -> Counter[str]:
+        """Of the calls without a key: those with one are not taken twice."""
+        events = sum((caller.unsure for caller in self.callers), Counter[str]())
+        return Counter({label: events[label] for label in events if label.endswith(UNKEYED)})
 
     def calls(self) -> Counter[str]:
         return sum((caller.calls for caller in self.callers), Counter[str]())

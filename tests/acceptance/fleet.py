@@ -28,12 +28,14 @@ from app.deployment import Deployment
 from app.formats import own
 from app.keyring import new_key
 from app.sandbox.children import Child
+from app.sandbox.embedded_postgres import EmbeddedPostgres
 from app.sandbox.pinterest import PinterestSimulator
 from app.sandbox.sample_traffic import Reckoning, sample_calls
 from app.settings import PREFIX, load_settings
 from app.staging import Intake, stage
 from tests.acceptance.publishing import is_bound
 from tests.acceptance.turnstile import Target
+from tests.workshop import Workshop, environment_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PINFOLD = (sys.executable, "-m", "workers.console")
@@ -256,6 +258,17 @@ def run_pinfold(
     )
 
 
+def run_for(
+    workshop: Workshop, directory: Path, *arguments: str, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `pinfold` with the settings of a workshop."""
+    environment = environment_of(workshop.deployment.settings) | {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+    }
+    return run_pinfold(arguments, environment | changes, b"", directory)
+
+
 def without_nothing(environment: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if value is not None}
 
@@ -328,3 +341,10 @@ def eventually(condition: Callable[[], bool], seconds: float = READY_S) -> bool:
 def happens(condition: Callable[[], bool], seconds: float = READY_S) -> None:
     """Wait for a condition; fails when it does not come true in time."""
     assert eventually(condition, seconds), "it did not happen in time"
+
+
+def crash(server: EmbeddedPostgres) -> None:
+    """End Postgres at once, without a checkpoint: what it starts with is its log."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGQUIT)
+    happens(server.died)

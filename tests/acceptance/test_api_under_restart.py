@@ -9,7 +9,6 @@ import http.client
 import os
 import signal
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,6 @@ import psutil
 import pytest
 
 from app.database import transaction
-from app.migrate import upgrade
 from app.sandbox.children import Child
 from app.sandbox.embedded_postgres import EmbeddedPostgres
 from app.sandbox.pinterest import PinterestSimulator
@@ -30,6 +28,7 @@ from tests.acceptance.callers import AUDIENCE, CALLERS, KEYED, UNKEYED, Caller, 
 from tests.acceptance.fleet import (
     PINFOLD,
     Fleet,
+    crash,
     eventually,
     exit_code,
     happens,
@@ -50,17 +49,6 @@ ESTABLISHED = "01"
 pytestmark = [
     pytest.mark.slow,
 ]
-
-
-@pytest.fixture
-def server() -> Iterator[EmbeddedPostgres]:
-    with tempfile.TemporaryDirectory(prefix="pinfold-test-") as directory:
-        Path(directory).chmod(0o755)  # as root, Postgres runs as `nobody`
-        embedded = EmbeddedPostgres(Path(directory))
-        embedded.start()
-        upgrade(embedded.url())
-        yield embedded
-        embedded.stop()
 
 
 @dataclass(frozen=True)
@@ -90,10 +78,12 @@ class Api:
 
 
 @pytest.fixture
-def api(tmp_path: Path, server: EmbeddedPostgres, simulator: PinterestSimulator) -> Iterator[Api]:
+def api(
+    tmp_path: Path, own_postgres: EmbeddedPostgres, simulator: PinterestSimulator
+) -> Iterator[Api]:
     """The service with an audience, letting in callers."""
     settings = {"PINFOLD_RECORDS_PER_REQUEST": "5000", "TMPDIR": str(tmp_path)}
-    fleet = make_fleet(tmp_path, server.url(), None, simulator, **settings)
+    fleet = make_fleet(tmp_path, own_postgres.url(), None, simulator, **settings)
     try:
         fleet.connect()
         fleet.activate(AUDIENCE, "VIP")
@@ -117,13 +107,6 @@ def all_serve(fleet: Fleet, port: int) -> bool:
     return fleet.count("SELECT count(*) FROM process WHERE kind = 'api'") == PROCESSES
 
 
-def crash(server: EmbeddedPostgres) -> None:
-    """End Postgres at once, without a checkpoint: what it starts with is its log."""
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGQUIT)
-    happens(server.died)
-
-
 def stop(server: EmbeddedPostgres) -> None:
     """End all sessions and stop Postgres in good order."""
     server.stop()
@@ -141,14 +124,14 @@ def answers(load: Load, status: int, more: int) -> None:
 
 
 def test_postgres_restarted_under_load_costs_no_answered_call_and_doubles_no_keyed_one(
-    api: Api, server: EmbeddedPostgres
+    api: Api, own_postgres: EmbeddedPostgres
 ) -> None:
     with Load(api.port, api.doors, insisting=True) as load:
         for end in (crash, stop, crash, stop):
             answers(load, 200, ANSWERS)
-            end(server)
+            end(own_postgres)
             answers(load, 503, CALLERS)
-            server.start()
+            own_postgres.start()
         answers(load, 200, ANSWERS)
         load.end()
     received, accepted, calls = api.received(), load.accepted(), load.calls()

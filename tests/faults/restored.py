@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pytest
 
 from app.events import MembershipEvent
 from app.sandbox.embedded_postgres import PostgresServer
-from tests.acceptance.fleet import ROOT, run_pinfold
+from tests.acceptance.fleet import run_for
 from tests.faults.backups import dump, lose, restore
 from tests.faults.doomed import die_in
 from tests.workshop import (
@@ -24,7 +23,6 @@ from tests.workshop import (
     address,
     email_event,
     emails,
-    environment_of,
     sha1_hex,
 )
 
@@ -76,11 +74,7 @@ class Installation:
         self.workshop.execute("DELETE FROM process")  # a backup is older than the five minutes
 
     def pinfold(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        environment = environment_of(self.workshop.deployment.settings) | {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-        }
-        return run_pinfold(arguments, environment | changes, b"", self.directory)
+        return run_for(self.workshop, self.directory, *arguments, **changes)
 
     def recover(self, *options: str) -> str:
         """Run the guide's command; returns what it printed."""

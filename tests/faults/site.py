@@ -127,11 +127,17 @@ class Site:
                 assert workshop.members(f"{name}-{list_type}") == due
 
     def assert_nothing_is_doubled(self) -> None:
-        """Events were received once, batches sent once, and each attempt was one request."""
+        """Events were received once, batches sent once, and each attempt was one request.
+
+        Only a call without a key that got no good answer may have been taken twice: its caller sent
+        it again, as it may.
+        """
         rows = self.fleet.ask("SELECT source, sum(accepted) AS n FROM receipt GROUP BY source")
         received = Counter({row.source: int(row.n) for row in rows})
         sent = Counter({"queue": self.publisher.sent, "staged here": self.stager.sent})
-        assert received == sent + self.callers.accepted()
+        accepted = sent + self.callers.accepted()
+        assert received >= accepted
+        assert received - accepted <= self.callers.unsure()
         assert self.fleet.count(SENT_TWICE) == 0
         requests = [r for r in self.fleet.simulator.books.requests() if r.method != "GET"]
         assert self.fleet.count("SELECT count(*) FROM attempt") == len(requests)

@@ -14,7 +14,7 @@ import pytest
 
 from app.settings import Settings
 from tests.faults.doomed import COMMITS_OF, Frozen, Instant, frozen_in
-from tests.workshop import REMOVE, Workshop, address, emails, sha1_hex
+from tests.workshop import REMOVE, Workshop, digests, emails
 
 IN_MID_REQUEST: list[Instant] = [("request", "half sent"), ("request", "unanswered")]
 DEAD_MAN_S = 1.0
@@ -23,10 +23,6 @@ SHORT = {"connect_timeout": 0.2, "read_timeout": 0.4, "call_deadline": 0.5, "dea
 
 def instants(step: str) -> list[Instant]:
     return list(itertools.product(COMMITS_OF[step], ("before", "after")))
-
-
-def digests(numbers: range) -> set[str]:
-    return {sha1_hex(address(number)) for number in numbers}
 
 
 @pytest.fixture
@@ -42,11 +38,7 @@ def hasty(open_with: Callable[..., Workshop]) -> Settings:
 
 @pytest.fixture
 def audience_id(workshop: Workshop) -> int:
-    """Persons 0 to 5 are members; two shall leave and three enter."""
-    audience_id = workshop.ready(forward_device_id=False)
-    workshop.upload(audience_id, *emails(range(6)))
-    workshop.stage(*emails(range(2), REMOVE), *emails(range(6, 9)))
-    return audience_id
+    return workshop.amid_changes()
 
 
 def take_over(workshop: Workshop) -> None:

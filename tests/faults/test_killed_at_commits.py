@@ -13,7 +13,7 @@ import pytest
 
 from app.connections import change_settings
 from tests.faults.doomed import COMMITS_OF, Instant, die_in
-from tests.workshop import REMOVE, Workshop, address, emails, sha1_hex
+from tests.workshop import Workshop, digests, emails
 
 SIDES = ("before", "after")
 BATCH = 2
@@ -23,10 +23,6 @@ def instants(step: str) -> list[Instant]:
     return list(itertools.product(COMMITS_OF[step], SIDES))
 
 
-def digests(numbers: range) -> set[str]:
-    return {sha1_hex(address(number)) for number in numbers}
-
-
 @pytest.fixture
 def workshop(open_with: Callable[..., Workshop]) -> Workshop:
     return open_with(records_per_request=BATCH)
@@ -34,11 +30,7 @@ def workshop(open_with: Callable[..., Workshop]) -> Workshop:
 
 @pytest.fixture
 def audience_id(workshop: Workshop) -> int:
-    """Persons 0 to 5 are members; two shall leave and three enter."""
-    audience_id = workshop.ready(forward_device_id=False)
-    workshop.upload(audience_id, *emails(range(6)))
-    workshop.stage(*emails(range(2), REMOVE), *emails(range(6, 9)))
-    return audience_id
+    return workshop.amid_changes()
 
 
 def assert_nothing_is_lost_or_unpaid(workshop: Workshop) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from app.keyring import KeyRing, new_key
 from app.processes import Presence
 from app.sealed import needed_keys
 from app.sources import add_signing_key, add_source, find_source
-from tests.acceptance.fleet import ROOT, run_pinfold
+from tests.acceptance.fleet import run_for
 from tests.workshop import (
     KEY,
     REMOVE,
@@ -28,7 +27,6 @@ from tests.workshop import (
     address,
     email_event,
     emails,
-    environment_of,
     sha1_hex,
 )
 
@@ -39,12 +37,7 @@ NEW = new_key()
 def pinfold(
     workshop: Workshop, directory: Path, keys: str, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = environment_of(workshop.deployment.settings) | {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "PINFOLD_KEYS": keys,
-    }
-    return run_pinfold(arguments, environment, b"", directory)
+    return run_for(workshop, directory, *arguments, PINFOLD_KEYS=keys)
 
 
 def use_keys(workshop: Workshop, keys: str) -> None:

@@ -18,13 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.sandbox.stack import free_port
 from tests.faults.hands_of_time import outlast
-from tests.workshop import REMOVE, Workshop, address, email_event, emails, sha1_hex
+from tests.workshop import REMOVE, Workshop, digests, email_event, emails
 
 HOUR = 3_600.0
-
-
-def digests(numbers: range) -> set[str]:
-    return {sha1_hex(address(number)) for number in numbers}
 
 
 @pytest.fixture

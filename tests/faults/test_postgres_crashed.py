@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,15 +12,6 @@ from app.database import create_engine, transaction
 from app.errors import Unavailable
 from app.sandbox.embedded_postgres import EmbeddedPostgres
 from tests.acceptance.fleet import happens
-
-
-@pytest.fixture
-def own_postgres(service_directory: Path) -> Iterator[EmbeddedPostgres]:
-    """A server that a test may crash."""
-    server = EmbeddedPostgres(service_directory / "crashing")
-    server.start()
-    yield server
-    server.stop()
 
 
 def crash_in_a_transaction(postgres: EmbeddedPostgres, engine: sa.Engine) -> None:

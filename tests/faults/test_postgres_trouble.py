@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -17,13 +14,12 @@ import sqlalchemy as sa
 from app.database import transaction
 from app.errors import Unavailable
 from app.formats import own
-from app.migrate import upgrade
 from app.sandbox.embedded_postgres import EmbeddedPostgres
 from app.sandbox.pinterest import PinterestSimulator
 from app.sandbox.sample_traffic import sample_calls
 from app.staging import Intake, stage
 from tests.acceptance.conftest import FleetMaker
-from tests.acceptance.fleet import Fleet, eventually, happens, make_fleet, pool_of, read_log
+from tests.acceptance.fleet import Fleet, crash, eventually, happens, make_fleet, pool_of, read_log
 from tests.faults.aftermath import (
     AUDIENCES,
     assert_all_is_right,
@@ -42,36 +38,17 @@ AWAY = "Postgres cannot be reached"
 
 
 @pytest.fixture
-def server() -> Iterator[EmbeddedPostgres]:
-    """A Postgres of the test's own, that may be crashed."""
-    with tempfile.TemporaryDirectory(prefix="pinfold-test-") as directory:
-        Path(directory).chmod(0o755)  # as root, Postgres runs as `nobody`
-        embedded = EmbeddedPostgres(Path(directory))
-        embedded.start()
-        upgrade(embedded.url())
-        yield embedded
-        embedded.stop()
-
-
-@pytest.fixture
 def fragile(
-    tmp_path: Path, server: EmbeddedPostgres, valkey_url: str, simulator: PinterestSimulator
+    tmp_path: Path, own_postgres: EmbeddedPostgres, valkey_url: str, simulator: PinterestSimulator
 ) -> Iterator[Fleet]:
     """A busy fleet on that Postgres."""
     settings = {"PINFOLD_RECORDS_PER_REQUEST": "120"}
-    fleet = make_fleet(tmp_path, server.url(), valkey_url, simulator, **settings)
+    fleet = make_fleet(tmp_path, own_postgres.url(), valkey_url, simulator, **settings)
     try:
         make_busy(fleet)
         yield fleet
     finally:
         fleet.stop()
-
-
-def crash(server: EmbeddedPostgres) -> None:
-    """End Postgres at once, without a checkpoint: what it starts with is its log."""
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGQUIT)
-    happens(server.died)
 
 
 def start(server: EmbeddedPostgres, fleet: Fleet) -> None:
@@ -80,32 +57,32 @@ def start(server: EmbeddedPostgres, fleet: Fleet) -> None:
 
 
 def test_postgres_crashing_again_and_again_in_the_midst_of_work_loses_and_spoils_nothing(
-    fragile: Fleet, server: EmbeddedPostgres
+    fragile: Fleet, own_postgres: EmbeddedPostgres
 ) -> None:
     worker, beat = fragile.worker(), fragile.beat()
     stage_both(fragile)
     for _ in range(4):
         writes_go_on(fragile)
-        crash(server)
-        start(server, fragile)
+        crash(own_postgres)
+        start(own_postgres, fragile)
     assert_all_is_right(fragile)
     assert not worker.died()
     assert not beat.died()
 
 
 def test_while_postgres_is_away_workers_wait_and_none_of_them_dies(
-    fragile: Fleet, server: EmbeddedPostgres
+    fragile: Fleet, own_postgres: EmbeddedPostgres
 ) -> None:
     worker, beat = fragile.worker(), fragile.beat()
     stage_both(fragile)
     writes_go_on(fragile)
     pool = pool_of(worker)
-    crash(server)
+    crash(own_postgres)
     happens(lambda: read_log(worker.log).count(AWAY) >= 10)
     sent = fragile.writes()
     happens(lambda: read_log(worker.log).count(AWAY) >= 20)
     assert fragile.writes() == sent, "something was sent that could not be charged"
-    start(server, fragile)
+    start(own_postgres, fragile)
     assert_all_is_right(fragile)
     assert not worker.died()
     assert not beat.died()

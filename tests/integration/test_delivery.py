@@ -24,11 +24,16 @@ from app.resuming import check_held_once, retry
 from app.tables import customer_list
 from tests.integration.fleet import fleet
 from tests.integration.processes import eventually
-from tests.workshop import REMOVE, Workshop, address, device_event, email_event, emails, sha1_hex
-
-
-def digests(numbers: range) -> set[str]:
-    return {sha1_hex(address(number)) for number in numbers}
+from tests.workshop import (
+    REMOVE,
+    Workshop,
+    address,
+    device_event,
+    digests,
+    email_event,
+    emails,
+    sha1_hex,
+)
 
 
 def queue(workshop: Workshop, audience_id: int, *events: Any) -> None:

@@ -24,16 +24,11 @@ from tests.workshop import (
     ADD,
     REMOVE,
     Workshop,
-    address,
     device_event,
+    digests,
     email_event,
     emails,
-    sha1_hex,
 )
-
-
-def digests(numbers: range) -> set[str]:
-    return {sha1_hex(address(number)) for number in numbers}
 
 
 def vanish(workshop: Workshop, audience_id: int, list_type: str = "EMAIL") -> str:

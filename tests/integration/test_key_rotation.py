@@ -27,16 +27,12 @@ from app.sources import add_signing_key, add_source
 from app.staging import Intake, stage
 from app.tables import metadata
 from tests.integration.processes import eventually
-from tests.workshop import KEY, Workshop, address, email_event, emails, sha1_hex
+from tests.workshop import KEY, Workshop, digests, email_event, emails
 
 NEW = new_key()
 OLD_ID, NEW_ID = (KeyRing.parse(key).key_ids[0] for key in (KEY, NEW))
 OLD_FIRST, NEW_FIRST = f"{KEY},{NEW}", f"{NEW},{KEY}"
 Opening = Callable[..., Workshop]
-
-
-def digests(numbers: range) -> set[str]:
-    return {sha1_hex(address(number)) for number in numbers}
 
 
 def fill(workshop: Workshop) -> int:

@@ -15,7 +15,6 @@ import orjson
 
 from app.books import read_books
 from tests.acceptance.fleet import PINFOLD, read_log
-from tests.faults.hands_of_time import let_pass
 from tests.faults.torture import witness
 from tests.faults.torture.brokers import Broker
 from tests.faults.torture.conditions import BEATS
@@ -37,10 +36,6 @@ BOOKS_EVERY_S = 4.0
 PROGRESS_EVERY_S = 10.0
 REST_S = 300.0
 """Within it all that was accepted is sent, once nothing is broken any more."""
-STRETCH_S = 10_800
-STRETCHED_AFTER_S = 60.0
-"""What still waits then may rest since before a clock was set back: for three hours more at most,
-as row 17 of docs/faults.md says. These are let go by."""
 Tell = Callable[[str], None]
 
 
@@ -95,14 +90,9 @@ class Run:
         silent = list(BEATS)
         deadline = time.monotonic() + REST_S
         next_line = time.monotonic() + PROGRESS_EVERY_S
-        stretched_at = time.monotonic() + STRETCHED_AFTER_S
         while time.monotonic() < deadline:
             self._torturer.work()
             with suppress(*TRANSIENT):
-                if time.monotonic() > stretched_at:
-                    let_pass(self._ground.workshop, STRETCH_S)
-                    self._tell("three hours are let go by")
-                    stretched_at = deadline
                 let_go_on(self._ground, self._torturer.note)
                 if self._ground.broker.waiting():
                     self._ground.broker.deliver_again()
