@@ -122,6 +122,10 @@ def activate_mentioned(intake: Intake, connection_id: int, mention: Mention, rin
 
 
 def usable_name(name: str | None, upstream_id: str) -> str:
-    """An upstream name as Pinterest can have it; the audience's id where nothing is left of it."""
-    words = " ".join((name or "").split())
-    return "".join(filter(str.isprintable, words))[:LONGEST_NAME].strip() or upstream_id
+    """An upstream name as Pinterest can have it; where nothing is left of it, the audience's id."""
+    return _printable(name or "") or _printable(upstream_id) or "Unnamed"
+
+
+def _printable(text: str) -> str:
+    words = " ".join(text.split())
+    return "".join(filter(str.isprintable, words))[:LONGEST_NAME].strip()

@@ -17,7 +17,7 @@ from app.connections import find_connection
 from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, NotFound, Refused
-from app.events import LONGEST_TEXT, is_storable
+from app.events import is_reference
 from app.gate import close_gate
 from app.lease import NOW
 from app.lists import ensure_lists, forget_pauses
@@ -53,7 +53,7 @@ def activate_over(
     name, upstream_id = name.strip(), upstream_id.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ConfigError(f"an audience needs a name of 1 to {LONGEST_NAME} printable characters")
-    if not upstream_id or len(upstream_id) > LONGEST_TEXT or not is_storable(upstream_id):
+    if not upstream_id or not is_reference(upstream_id):
         raise ConfigError("an audience needs its id in the upstream system: --id UPSTREAM_ID")
     with transaction(deployment.engine) as tx:
         is_new = tx.execute(

@@ -175,6 +175,10 @@ def _examine_connection(deployment: Deployment, row: sa.Row[Any]) -> Finding:
         found = f"Pinterest does not renew it: {tokens.problem}; {in_words(tokens, now)}"
         fix = f"check PINFOLD_APP_ID and PINFOLD_APP_SECRET of the workers, else {again}"
         return Finding(what, "warning", found, fix)
+    if tokens.refresh and not deployment.settings.app_id:
+        found = f"without a Pinterest app it cannot be renewed from here; {in_words(tokens, now)}"
+        fix = "give PINFOLD_APP_ID and PINFOLD_APP_SECRET to every worker"
+        return Finding(what, "warning", found, fix)
     if warning_days(tokens, now) is not None:
         return Finding(what, "warning", in_words(tokens, now), again)
     return Finding(what, "ok", f"Pinterest accepts it; {in_words(tokens, now)}")

@@ -60,6 +60,17 @@ SECONDS_BELOW = 100_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LONGEST_TEXT = 1_000
+LONGEST_BYTES = 2_000
+"""Of UTF-8: Postgres takes no more than 2,704 into an entry of an index."""
+
+
+def is_reference(text: str) -> bool:
+    """Whether it can be stored as the upstream id of an audience."""
+    return (
+        len(text) <= LONGEST_TEXT
+        and is_storable(text)
+        and (text.isascii() or len(text.encode()) <= LONGEST_BYTES)
+    )
 
 
 def is_storable(text: str) -> bool:

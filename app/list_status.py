@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.forecast import LEVELS
-from app.lists import GONE
+from app.lists import GONE, forwarded
 from app.sightings import Pace, finding_of, last_seen, read_paces, seen_of
 from app.standing import AUDIENCE_GONE, NO_AUDIENCE, NOT_CREATED, is_too_small, standing
 from app.tables import audience, batch, connection, customer_list
@@ -32,6 +32,10 @@ class ListStatus:
     held_reason: str | None
     held_message: str | None
     not_before: datetime | None
+    forwarded: bool
+    """Whether the connection forwards identities of this kind."""
+    made_when_activated: bool
+    """Where it is not, and a connection may be set so, it is made with its first upload."""
     notes: list[str]
     trouble: Trouble | None = None
     """Why it is held or waits after a failure, and the fix."""
@@ -66,6 +70,8 @@ def read_lists(
         sa.select(
             customer_list,
             sa.func.coalesce(connection.c.record_cap, cap).label("cap"),
+            forwarded().label("forwarded"),
+            connection.c.create_on_activation,
             sa.func.coalesce(lane.c.n, 0).label("in_lane"),
             lane.c.older,
             lane.c.older_held,
@@ -106,6 +112,8 @@ def _list(row: sa.Row[Any], trouble: Trouble | None, pace: Pace | None) -> ListS
         held_reason=row.held_reason,
         held_message=row.held_message,
         not_before=row.not_before,
+        forwarded=row.forwarded,
+        made_when_activated=row.forwarded and row.create_on_activation,
         notes=_notes(row, pace),
         trouble=trouble,
     )

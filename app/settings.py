@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.errors import ConfigError
 
@@ -126,8 +128,14 @@ class Settings(BaseModel):
         scheme, _, rest = self.database_url.partition("://")
         if scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
             raise ConfigError("PINFOLD_DATABASE_URL must start with postgresql+psycopg2://")
-        # a bare postgresql:// means another driver to SQLAlchemy 2.1
-        return f"postgresql+psycopg2://{rest}"
+        url = f"postgresql+psycopg2://{rest}"  # a bare one means another driver to SQLAlchemy 2.1
+        try:
+            make_url(url)
+        except (ValueError, ArgumentError):  # their texts repeat a part of it
+            raise ConfigError(
+                "PINFOLD_DATABASE_URL is no address: postgresql+psycopg2://user:password@host/name"
+            ) from None
+        return url
 
     def require_broker_url(self) -> str:
         """The broker's address; raises ConfigError when none is set."""
@@ -172,10 +180,16 @@ def check_chain(settings: Settings, flush_age: float) -> None:
             )
 
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check the whole environment; every problem is named in one ConfigError."""
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, of_running_stack: bool = True
+) -> Settings:
+    """Read and check the whole environment; every problem is named in one ConfigError.
+
+    ``of_running_stack``: where no database is named, that of a stack that runs here is meant.
+    """
     environ = os.environ if environ is None else environ
-    values = _from_running_stack(environ) | _from_environment(environ)
+    values = _from_running_stack(environ) if of_running_stack else {}
+    values |= _from_environment(environ)
     try:
         return Settings(**values)
     except ValidationError as problem:
@@ -188,10 +202,13 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):
             continue
         name = variable.removeprefix(PREFIX).lower()
-        if name not in Settings.model_fields and name.endswith("_file"):
-            values[name.removesuffix("_file")] = _read_secret(variable, Path(value))
-        elif value != "":
-            values[name] = value
+        from_file = name not in Settings.model_fields and name.endswith("_file")
+        if not from_file and value == "":
+            continue
+        name = name.removesuffix("_file") if from_file else name
+        if name in values:
+            raise ConfigError(f"{PREFIX}{name.upper()} and its _FILE are both set: unset one")
+        values[name] = _read_secret(variable, Path(value)) if from_file else value
     return values
 
 
@@ -220,7 +237,7 @@ def _explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     variable = f"{PREFIX}{where.upper()}" if where else "settings"
     if error["type"] == "extra_forbidden":
-        return f"{variable}: there is no such setting (README, Configuration, lists them)"
+        return f"{variable}: there is no such setting (README, Settings, lists them)"
     return f"{variable}: {error['msg'].removeprefix('Value error, ')}"
 
 

@@ -135,8 +135,12 @@ def _next_upload(row: sa.Row[Any], now: datetime) -> tuple[str, datetime | None]
         return "once the list that is held goes on", None
     if not row.waiting:
         return "nothing waits", None
+    if row.held_reason:
+        return "once the connection goes on", None
     due_at: datetime = (row.last_upload_at or row.activated_at) + row.flush_age
     if row.flush_requested_at or row.waiting >= row.flush_messages or due_at <= now:
+        if row.not_before is not None and row.not_before > now:
+            return f"tried again in {short(row.not_before - now)}", row.not_before
         return "now", now
     missing = int(row.flush_messages - row.waiting)
     return f"in {short(due_at - now)}, or after {missing:,} more messages", due_at

@@ -28,19 +28,23 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 
 from app.accepting import meet_audiences
 from app.deployment import Deployment
 from app.errors import Unavailable
-from app.staging import CALL_MESSAGES, Intake, stage
+from app.staging import Intake, Staged, stage
 from workers.configuration import configuration
 from workers.messages import Batch, read_batch
 from workers.reconnecting import mend_redis_transport
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SOURCE = "queue"
 ROUTING_KEY = "events"
@@ -116,11 +120,13 @@ def _consume_until_broken(connection: Connection, intake: Intake, stopping: list
             if not arrived:
                 events(channel).declare()  # a Redis that was wiped has forgotten the binding
             if arrived:
-                batch = read_batch(intake, arrived[:PREFETCH])
-                del arrived[: len(batch.messages)]
-                if not _commit(intake, batch, stopping):
+                read = partial(read_batch, intake, arrived[:PREFETCH])
+                if (batch := _insist(read, stopping)) is None:
                     break
-                _bury(intake, producer, batch)
+                del arrived[: len(batch.messages)]
+                if _insist(partial(_commit, intake, batch), stopping) is None:
+                    break
+                _bury(intake, producer, dead(channel), batch)
                 for message in batch.messages:
                     message.ack()
                 taken += len(batch.messages)
@@ -145,39 +151,44 @@ def _gather(connection: Connection, arrived: list[Message], stopping: list[int])
             return
 
 
-def _commit(intake: Intake, batch: Batch, stopping: list[int]) -> bool:
-    """Stage the batch's events, trying until Postgres answers; False when told to stop first."""
-    parts = range(0, max(len(batch.events), 1), CALL_MESSAGES)
-    for start in parts:
-        while True:
-            try:
-                meet_audiences(intake, batch.mentions.values(), None)
-                staged = stage(
-                    intake,
-                    batch.events[start : start + CALL_MESSAGES],
-                    dedupe_key=f"{batch.key}:{start}",
-                    message_ids=b"".join(batch.ids) if start == parts[-1] else None,
-                    rejected_before=batch.rejected if start == parts[-1] else None,
-                    noted=batch.noted if start == parts[-1] else None,
-                )
-            except Unavailable:
-                log.warning("Postgres is away; nothing is acknowledged, trying again")
-                _pause(stopping, DATABASE_PAUSE_S)
-                if stopping:
-                    return False
-            else:
-                if staged.rejections:
-                    log.warning("%s events or identities were rejected", len(staged.rejections))
-                break
-    return True
+def _insist(act: Callable[[], T], stopping: list[int]) -> T | None:
+    """What it returns once Postgres answers; None when told to stop before that."""
+    while True:
+        try:
+            return act()
+        except Unavailable:
+            log.warning("Postgres is away; nothing is acknowledged, trying again")
+        _pause(stopping, DATABASE_PAUSE_S)
+        if stopping:
+            return None
 
 
-def _bury(intake: Intake, producer: Producer, batch: Batch) -> None:
+def _commit(intake: Intake, batch: Batch) -> Staged:
+    """Stage the batch with the ids of its messages, all in one: a message that comes again after
+    any death was staged whole, and is known, or not at all.
+    """
+    meet_audiences(intake, batch.mentions.values(), None)
+    staged = stage(
+        intake,
+        batch.events,
+        dedupe_key=batch.key,
+        message_ids=b"".join(batch.ids),
+        rejected_before=batch.rejected,
+        noted=batch.noted,
+    )
+    if staged.rejections:
+        log.warning("%s events or identities were rejected", len(staged.rejections))
+    return staged
+
+
+def _bury(intake: Intake, producer: Producer, queue: Queue, batch: Batch) -> None:
     """Send what is no event to the dead-letter queue: sealed, with the reason."""
+    if not batch.dead:
+        return
+    queue.declare()  # it may have gone since the connection began
     for body, reason in batch.dead:
         publish_dead(producer, intake.deployment.keyring.seal(body, DEAD_PURPOSE), reason)
-    if batch.dead:
-        log.warning("%s messages went to pinfold.events.dead", len(batch.dead))
+    log.warning("%s messages went to pinfold.events.dead", len(batch.dead))
 
 
 def publish_dead(producer: Producer, sealed: bytes, reason: str | None) -> None:

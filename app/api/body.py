@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect
 from app.api.problems import Refusal
 from app.settings import Settings
 
+BESIDE_THE_LOOP = 64 << 10
+"""Bytes from which a body is worked on beside the event loop, so that others are not held up."""
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_WINDOW = 31
 GZIP_PIECE = 16 << 10
@@ -56,9 +58,11 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         ) from None
     except ClientDisconnect:
         raise Refusal(400, "the sender hung up before the body was whole") from None
-    if encoding.endswith("gzip") or packed.startswith(GZIP_MAGIC):
+    if not encoding.endswith("gzip") and not packed.startswith(GZIP_MAGIC):
+        return bytes(packed)
+    if len(packed) < BESIDE_THE_LOOP:
         return unpack(bytes(packed), limits)
-    return bytes(packed)
+    return await asyncio.to_thread(unpack, bytes(packed), limits)
 
 
 def unpack(packed: bytes, limits: Limits) -> bytes:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app.errors import ConfigError, InvalidEvent, NotFound, PinfoldError, Refused, Unavailable
+from app.gate import GateBusy
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
@@ -83,6 +84,8 @@ def as_refusal(problem: Exception) -> Refusal:
         return Refusal(404, str(problem))
     if isinstance(problem, Refused):
         return Refusal(409, str(problem))
+    if isinstance(problem, GateBusy):
+        return later("much is being accepted for this audience just now: send it again", 1)
     if isinstance(problem, Unavailable):
         return later("the database cannot be reached: send it again")
     if isinstance(problem, ConfigError):

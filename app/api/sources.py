@@ -88,6 +88,7 @@ async def deliver(request: Request, name: Name, idempotency_key: IdempotencyKey 
     """What the upstream system sends, in its own format; gzip too.
 
     Answered after the commit. What cannot be used is counted and never costs the rest.
+    `Idempotency-Key` counts for the format `events`; the others have ids in their messages.
     """
     ways: Ways = request.app.state.ways
     door = await ways.access.door_of(request, name)
@@ -107,14 +108,18 @@ async def deliver(request: Request, name: Name, idempotency_key: IdempotencyKey 
         )
         return await take_events(request, ways, way, idempotency_key)
     await ways.refuse_over_backlog(source.connection_id)
-    body = await read_body(request, ways.limits)
+    limits = ways.limits if secret_shown else Limits(OPEN_BODY, ways.limits.seconds)
+    body = await read_body(request, limits)
     await _check_signature(request, ways, door, body)
 
     def read() -> CallRead:
         most = ways.deployment.settings.events_per_call
         # lines are no form of Segment's, and only its own forms are signed as a whole or in part
         value = decode(body) if door.signing_keys else decode_lines(body, most)
-        return read_call(source, messages_of(value), ways)
+        messages = messages_of(value)
+        if len(messages) > 1 and not secret_shown:
+            raise unauthorised("only the first event is signed: Authorization: Bearer SECRET")
+        return read_call(source, messages, ways)
 
     answer = await take(ways, source, await beside_the_loop(ways, body, read))
     return _json(answer, status_of(answer))

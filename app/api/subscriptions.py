@@ -44,12 +44,16 @@ def answer_subscription(ways: Ways, source: Source, message: object, now_ms: int
 
 
 def _moment(message: object, now_ms: int) -> int:
-    """When it was asked, in microseconds: one that comes late, sent again, undoes no newer one."""
+    """When it was asked, in microseconds: one that comes late, sent again, undoes no newer one.
+
+    Nothing was asked in the future, or it could never be undone.
+    """
     try:
         at_us = parse_time(_field(message, "timestamp_ms"), "timestamp_ms")
     except InvalidEvent:
         at_us = None
-    return now_ms * 1_000 if at_us is None else at_us
+    now_us = now_ms * 1_000
+    return now_us if at_us is None else min(at_us, now_us)
 
 
 def _change(ways: Ways, source: Source, known: sa.Row[Any], action: str) -> None:

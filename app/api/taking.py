@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from app.accepting import meet_audiences, messages_of, unmet_mentions
 from app.api.answers import answer_for
+from app.api.body import BESIDE_THE_LOOP
 from app.api.grouping import Grouping
 from app.api.health import count_events
 from app.api.problems import Refusal, later
@@ -17,8 +18,6 @@ from app.formats.reading import Mention
 from app.sources import Source
 
 Read = TypeVar("Read")
-BESIDE_THE_LOOP = 64 << 10
-"""Bytes from which a body is read beside the event loop, so that others are not held up."""
 
 
 async def beside_the_loop(ways: Ways, body: bytes, read: Callable[[], Read]) -> Read:

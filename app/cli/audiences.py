@@ -62,7 +62,7 @@ def watch(outside: Outside, audience_id: int) -> None:
     while True:
         status = _status_of(outside, audience_id)
         for item in status.lists:
-            if item.list_type not in shown and (_settled(item) or status.held_reason):
+            if item.list_type not in shown and (_says_all(item) or status.held_reason):
                 shown.add(item.list_type)
                 say(_line(item, status))
         if len(shown) == len(status.lists):
@@ -74,6 +74,11 @@ def watch(outside: Outside, audience_id: int) -> None:
         time.sleep(POLL_S)
 
 
+def _says_all(item: ListStatus) -> bool:
+    """Whether nothing would be gained by waiting for more."""
+    return _settled(item) or not (item.pinterest_list_id or item.made_when_activated)
+
+
 def _settled(item: ListStatus) -> bool:
     made = item.pinterest_audience_id or item.audience_not_before
     return bool(item.held_reason or (item.pinterest_list_id and made))
@@ -82,8 +87,12 @@ def _settled(item: ListStatus) -> bool:
 def _line(item: ListStatus, status: AudienceStatus) -> str:
     if item.held_reason:
         return f"{item.name}: held, {item.held_reason} ({item.held_message})"
-    if not _settled(item):
+    if not _settled(item) and not item.forwarded:
+        return f"{item.name}: not made, the connection does not forward what goes there"
+    if not _settled(item) and status.held_reason:
         return f"{item.name}: waits, the connection is held: {status.held_reason}"
+    if not _settled(item):
+        return f"{item.name}: made with its first upload, as the connection is set"
     if not item.pinterest_audience_id:
         return f"{item.name}: list {item.pinterest_list_id}; its audience is asked for again later"
     return f"{item.name}: list {item.pinterest_list_id}, audience {item.pinterest_audience_id}"

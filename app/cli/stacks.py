@@ -12,7 +12,7 @@ from rich.console import Console
 from app.cli.terminal import say
 from app.sandbox.demo import run_demo
 from app.sandbox.stack import SimulatorOptions, Stack, Stopped, stop_on_signals
-from app.settings import PREFIX, STATE, environment
+from app.settings import PREFIX, STATE, environment, load_settings
 
 KEPT = ("PATH", "HOME", "LANG", "TZ")
 TRIAL_ACCOUNT, TRIAL_TOKEN = "549770000001", "pina_trial"
@@ -68,19 +68,16 @@ def up(
     Example: pinfold up &  then: pinfold connect main
     """
     state = STATE / ("trial" if simulator else "stack")
-    given = {} if simulator else environment()
-    kept = {
-        name: value
-        for name, value in environment().items()
-        if name in KEPT or (name.startswith(PREFIX) and not simulator)
-    }
+    given = {} if simulator else _given_settings()
+    named = load_settings(given, of_running_stack=False)
+    kept = {name: value for name, value in environment().items() if name in KEPT}
     try:
         with stop_on_signals():
             stack = Stack(
                 state,
-                database_url=given.get(f"{PREFIX}DATABASE_URL"),
-                broker_url=given.get(f"{PREFIX}BROKER_URL"),
-                environment=kept,
+                database_url=named.database_url,
+                broker_url=named.broker_url,
+                environment=kept | given,
                 worker_concurrency=concurrency,
                 flower_port=flower_port,
                 api_port=api_port,
@@ -97,6 +94,15 @@ def up(
                     time.sleep(0.5)
     except Stopped as signal:
         say(f"{signal}: everything was stopped; the data are kept in {state}")
+
+
+def _given_settings() -> dict[str, str]:
+    """The settings as they stand, their files named from the root: the processes run elsewhere."""
+    return {
+        name: str(Path(text).absolute()) if name.endswith("_FILE") and text else text
+        for name, text in environment().items()
+        if name.startswith(PREFIX)
+    }
 
 
 def _say_where(stack: Stack, state: Path, simulator: bool) -> None:

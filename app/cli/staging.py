@@ -81,7 +81,7 @@ def stage_file(
     with (
         intake.presence,
         _opened(file) as stream,
-        Listing(listing) as listed,
+        Listing(listing, goes_on=resume) as listed,
         _progress(file) as progress,
     ):
         try:

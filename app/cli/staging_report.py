@@ -20,10 +20,14 @@ MOST_REASONS = 10
 
 
 class Listing:
-    """The reject file, opened when there is something to write: places and reasons, no values."""
+    """The reject file, opened when there is something to write: places and reasons, no values.
 
-    def __init__(self, path: Path) -> None:
+    ``goes_on``: an earlier run listed what it could not accept, which stays in it.
+    """
+
+    def __init__(self, path: Path, *, goes_on: bool = False) -> None:
         self._path = path
+        self._mode = "ab" if goes_on else "wb"
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Listing:
@@ -42,7 +46,7 @@ class Listing:
 
     def write(self, fault: LineFault) -> None:
         if self._file is None:
-            self._file = self._path.open("wb")
+            self._file = self._path.open(self._mode)
         self._file.write(orjson.dumps(fault._asdict()) + b"\n")
 
     def __exit__(self, *_: object) -> None:
@@ -82,6 +86,8 @@ class Tally:
         say(f"{self.lines:,} lines read: {counts}")
         if self.parts_skipped:
             say(f"{self.parts_skipped:,} parts had been staged before and were skipped")
+            if listing.exists():
+                say(f"{listing} lists what an earlier run could not accept of them")
         if self.identities_dropped:
             say(f"{self.identities_dropped:,} identities of accepted events could not be used")
         _say_counts(self.reasons)

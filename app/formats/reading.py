@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from app.errors import InvalidEvent
-from app.events import LONGEST_TEXT, Fault, Kind, MembershipEvent, is_storable
+from app.events import Fault, Kind, MembershipEvent, is_reference
 
 DEVICE: Final = "device"
 """An advertising id that may be an IDFA or a GAID (``MADID``, ``device_id``)."""
@@ -132,6 +132,6 @@ def read_reference(value: object, field_name: str) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise InvalidEvent(field_name, "the upstream id of the audience is needed, as text")
-    if len(value) > LONGEST_TEXT or not is_storable(value):
+    if not is_reference(value):
         raise InvalidEvent(field_name, "is not an id (too long, or no text that can be stored)")
     return value.strip()

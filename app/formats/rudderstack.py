@@ -6,6 +6,7 @@ by Segment's rule with the key that the source was told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -35,6 +36,7 @@ from app.formats.reading import (
 from app.formats.single import moment_of
 
 NO_TRAIT: Final = "a call that says nothing of the audience"
+DESTINATION: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 ACTIONS: Final = {
     "insert": Operation.ADD,
     "update": Operation.ADD,
@@ -45,7 +47,7 @@ ACTIONS: Final = {
 def read(message: object, dialect: Dialect = PLAIN) -> Reading:
     """Read one message. Raises InvalidEvent when it cannot be used as a whole."""
     call, kind = call_and_type(message)
-    says_nothing = dialect.audience_key is not None and not _names(call, dialect.audience_key)
+    says_nothing = dialect.audience_key is not None and not _names(call, kind, dialect.audience_key)
     if kind in ("identify", "track") and not says_nothing:
         return segment.read(message, dialect)
     reading = Reading(message_id=message_id_of(call))
@@ -60,11 +62,15 @@ def read(message: object, dialect: Dialect = PLAIN) -> Reading:
     return reading
 
 
-def _names(call: Object, key: str) -> bool:
-    """Whether a call says anything of the audience; a source forwards all calls of its people."""
+def _names(call: Object, kind: str, key: str) -> bool:
+    """Whether a call says anything of the audience; a source forwards all calls of its people.
+
+    The traits that libraries put beside every track call are no news of that moment.
+    """
     context = object_in(call, "context")
     places = [object_in(call, name) for name in ("traits", "properties")]
-    places.append(object_in(context, "traits", "context."))
+    if kind == "identify":
+        places.append(object_in(context, "traits", "context."))
     return any(key in place for place in places) or not is_absent(context.get("personas"))
 
 
@@ -139,7 +145,8 @@ def _identities(
 def _audience(call: Object, dialect: Dialect) -> str:
     """The audience's id: the message's own, else the one that the source was told.
 
-    A type of ``context.externalId`` is "<DESTINATION>-<id>", and the id may hold hyphens too.
+    A type of ``context.externalId`` is "<DESTINATION>-<id>", and the id may hold hyphens too. Other
+    ids of a person stand there as well, under types of anybody's choice ("customer-id").
     """
     for place, entry in values_of(
         "context.externalId", object_in(call, "context").get("externalId")
@@ -147,7 +154,7 @@ def _audience(call: Object, dialect: Dialect) -> str:
         mapped = entry.get("type") if isinstance(entry, Mapping) else None
         if isinstance(mapped, str):
             destination, _, audience = mapped.partition("-")
-            if destination.strip() and audience.strip():
+            if DESTINATION.fullmatch(destination.strip()) and audience.strip():
                 return read_reference(audience, f"{place}.type")
     if dialect.audience is None:
         raise InvalidEvent("context.externalId", NO_AUDIENCE)

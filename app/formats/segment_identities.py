@@ -52,7 +52,7 @@ def identities_of(
     return tuple(
         identity
         for identity in dict.fromkeys(found.identities)
-        if identity.value.strip().lower() not in refused
+        if _bare(identity.value) not in refused
     )
 
 
@@ -74,13 +74,19 @@ def _add_device(found: Found, device: Object) -> set[str]:
     The same id may stand among the traits too, and is not to be used from there either.
     """
     value = device.get("advertisingId")
-    if str(device.get("adTrackingEnabled")).strip().lower() in ("false", "0"):
+    tracked = device.get("adTrackingEnabled")
+    if isinstance(tracked, str | int) and str(tracked).strip().lower() in ("false", "0"):
         given = values_of("context.device.advertisingId", value)
-        return {entry.strip().lower() for _, entry in given if isinstance(entry, str)}
+        return {_bare(entry) for _, entry in given if isinstance(entry, str)}
     kind = device.get("type")
     kind = DEVICE_TYPES.get(kind.strip().lower(), DEVICE) if isinstance(kind, str) else DEVICE
     found.take(kind, "context.device.advertisingId", value)
     return set()
+
+
+def _bare(device_id: str) -> str:
+    """An id without what spellings differ in."""
+    return device_id.strip().lower().replace("-", "")
 
 
 def _add_external_ids(found: Found, external_ids: object, dialect: Dialect) -> None:

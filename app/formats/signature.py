@@ -1,8 +1,8 @@
 """Segment's signature: ``X-Signature`` is the hex HMAC-SHA1 of the event's JSON text.
 
 Of an array only the first element is signed (event-formats, section 4.1), so the others are vouched
-for by the source's secret address alone. The text is cut out of the body as it came: written anew
-it might differ in a blank, an escape or the order of keys.
+for by the source's secret alone, which has to be shown with them. The text is cut out of the body
+as it came: written anew it might differ in a blank, an escape or the order of keys.
 """
 
 from __future__ import annotations

@@ -146,6 +146,22 @@ def test_a_run_that_broke_off_is_resumed_without_staging_twice(fleet: Fleet) -> 
     assert staged(fleet) == 25_000
 
 
+def test_a_run_that_is_resumed_keeps_the_list_of_what_was_rejected_before(fleet: Fleet) -> None:
+    people = [{**GOOD, "email": f"person{number}@example.org"} for number in range(25_000)]
+    for bad in (4, 24_990):
+        people[bad] = {"audience": "31001"}
+    whole = write(fleet, *people, name="whole.ndjson").read_bytes()
+    cut = fleet.directory / "events.ndjson.gz"
+    cut.write_bytes(gzip.compress(whole)[:-2_000])
+    assert fleet.pinfold("stage", str(cut)).returncode == 1
+    assert [fault["line"] for fault in rejects(cut)] == [5]
+    cut.write_bytes(gzip.compress(whole))
+    done = fleet.pinfold("stage", str(cut), "--resume")
+    assert done.returncode == 3
+    assert "rejects.ndjson lists what an earlier run could not accept" in done.stdout
+    assert [fault["line"] for fault in rejects(cut)] == [5, 24_991]
+
+
 def test_gzip_that_is_damaged_from_its_start_stages_nothing(fleet: Fleet) -> None:
     path = fleet.directory / "events.gz"
     path.write_bytes(b"\x1f\x8b" + b"no gzip at all")

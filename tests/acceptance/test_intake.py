@@ -10,9 +10,18 @@ import orjson
 import pytest
 
 from app.sandbox.children import Child
+from app.staging import CALL_MESSAGES
 from tests.acceptance.conftest import FleetMaker
 from tests.acceptance.fleet import Fleet, database_through, exit_code, happens, read_log
-from tests.acceptance.publishing import EVENTS, publish, publish_all, ready, take
+from tests.acceptance.publishing import (
+    DEAD,
+    EVENTS,
+    forget_queues,
+    publish,
+    publish_all,
+    ready,
+    take,
+)
 from tests.acceptance.turnstile import Turnstile
 from workers import intake
 from workers.intake import DEAD_PURPOSE
@@ -73,6 +82,23 @@ def test_many_messages_are_staged_in_few_batches(fleet: Fleet) -> None:
     fleet.intake("another")
     happens(lambda: staged(fleet) == count)
     assert fleet.count(RECEIPTS) <= 20
+
+
+def test_a_message_of_many_events_is_committed_whole_with_its_id(fleet: Fleet) -> None:
+    fleet.intake()
+    count = 2 * CALL_MESSAGES + 1
+    publish(url_of(fleet), [entered(number) for number in range(count)], message_id="large")
+    happens(lambda: staged(fleet) == count)
+    assert fleet.count(RECEIPTS) == 1
+
+
+def test_a_dead_letter_is_kept_where_its_queue_had_gone(fleet: Fleet) -> None:
+    fleet.intake()
+    forget_queues(url_of(fleet), DEAD)
+    publish(url_of(fleet), b"{broken")
+    publish(url_of(fleet), entered(1))
+    happens(lambda: staged(fleet) == 1)
+    happens(lambda: ready(url_of(fleet), DEAD) == 1)
 
 
 def test_a_message_that_is_no_event_becomes_a_sealed_dead_letter(fleet: Fleet) -> None:
@@ -232,6 +258,28 @@ def test_intake_that_is_stopped_while_postgres_is_away_gives_its_messages_back(
     happens(lambda: ready(url_of(fleet), EVENTS) in (100, 101))
     fleet.intake("another")
     happens(lambda: staged(fleet) == 101)
+
+
+def test_messages_that_come_again_while_postgres_is_away_wait_for_it(
+    fleet: Fleet, fresh_database: str
+) -> None:
+    _, target = database_through(0, fresh_database)
+    with Turnstile(target) as way, Turnstile(target) as other_way:
+        through, other = (
+            database_through(each.port, fresh_database)[0] for each in (way, other_way)
+        )
+        first = fleet.intake("first", PINFOLD_DATABASE_URL=through)
+        way.away()
+        publish_all(url_of(fleet), [(f"id {number}", entered(number)) for number in range(100)])
+        happens(lambda: is_waiting_for_postgres(first) and ready(url_of(fleet), EVENTS) == 0)
+        second = fleet.intake("second", PINFOLD_DATABASE_URL=other)
+        other_way.away()
+        first.ask_to_stop()
+        assert exit_code(first) == 0
+        happens(lambda: is_waiting_for_postgres(second))
+        other_way.open()
+        happens(lambda: staged(fleet) == 100)
+        assert not second.died()
 
 
 def is_waiting_for_postgres(consumer: Child) -> bool:

@@ -30,11 +30,13 @@ def the_block() -> str:
 
 
 @contextmanager
-def up(directory: Path) -> Iterator[dict[str, Any]]:
-    """`pinfold up --simulator` in a directory; gives what it wrote down about itself."""
+def up(directory: Path, *, simulator: bool = True, **settings: str) -> Iterator[dict[str, Any]]:
+    """`pinfold up` in a directory; gives what it wrote down about itself."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": str(ROOT)}
-    command = [*PINFOLD, "up", "--simulator", "--api-port=18080", "--flower-port=15555"]
-    run_file = directory / ".pinfold" / "trial" / "run.json"
+    environment |= settings
+    command = [*PINFOLD, "up", "--api-port=18080", "--flower-port=15555"]
+    command += ["--simulator"] * simulator
+    run_file = directory / ".pinfold" / ("trial" if simulator else "stack") / "run.json"
     with (directory / "up").open("wb") as out:
         process = subprocess.Popen(command, cwd=directory, env=environment, stdout=out, stderr=out)
         try:
@@ -51,6 +53,14 @@ def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pinfold-newcomer-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+def test_a_stack_reads_the_secrets_in_the_files_beside_it(directory: Path) -> None:
+    (directory / "secret.txt").write_text("secret of the app")
+    settings = {"PINFOLD_APP_ID": "1", "PINFOLD_APP_SECRET_FILE": "secret.txt"}
+    with up(directory, simulator=False, **settings) as run:
+        named = run["environment"]["PINFOLD_APP_SECRET_FILE"]
+        assert Path(named).read_text() == "secret of the app"
 
 
 def test_every_command_of_the_readme_works_as_pasted(directory: Path) -> None:

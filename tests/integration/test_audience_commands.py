@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import root
+from app.connections import change_settings
 from app.doorbell import SilentDoorbell
 from app.errors import Refused
 from app.observing import observe_due_once
@@ -72,6 +73,21 @@ def test_show_knows_an_audience_that_nobody_has_made_or_looked_at(workshop: Work
     said = pinfold(workshop, "show", "VIP")
     assert "processing: it can take up to 24 hours" in said
     assert "the counters were not compared yet" in said
+
+
+def test_nobody_waits_for_lists_that_activating_does_not_make(workshop: Workshop) -> None:
+    workshop.connect(forward_device_id=False, create_on_activation=False)
+    said = pinfold(workshop, "activate", "VIP", "--id", "31001")
+    assert "VIP-EMAIL: made with its first upload" in said
+    assert "VIP-MAID" not in said
+
+
+def test_nobody_waits_for_a_list_whose_kind_is_switched_off(workshop: Workshop) -> None:
+    workshop.connect(create_on_activation=False)
+    workshop.activate()
+    change_settings(workshop.deployment, "main", forward_device_id=False)
+    said = pinfold(workshop, "activate", "VIP", "--id", "31001")
+    assert "VIP-MAID: not made, the connection does not forward what goes there" in said
 
 
 def test_rebuild_asks_and_says_that_members_must_be_sent_again(workshop: Workshop) -> None:

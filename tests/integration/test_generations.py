@@ -323,6 +323,20 @@ def test_the_next_upload_waits_for_lanes_that_move_and_for_held_ones_that_are_to
     assert workshop.flush(audience_id) is None
 
 
+def test_no_upload_is_promised_for_now_while_the_connection_is_held_or_a_cut_has_just_failed(
+    workshop: Workshop,
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    workshop.stage(email_event(1))
+    request_flush(workshop.deployment, audience_id)
+    workshop.execute("UPDATE audience SET not_before = now() + interval '90 s'")
+    (resting,) = read_status(workshop.deployment).audiences
+    assert resting.next_upload == "tried again in 1 min"
+    workshop.execute("UPDATE connection SET held_reason = 'role lost', held_at = now()")
+    (held,) = read_status(workshop.deployment).audiences
+    assert held.next_upload == "once the connection goes on"
+
+
 def test_a_list_rolled_over_while_too_small_gets_its_audience_later(workshop: Workshop) -> None:
     workshop.simulator.behaviour.refuse_small_audience = True
     audience_id = workshop.ready(forward_device_id=False)

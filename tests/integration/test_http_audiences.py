@@ -9,6 +9,7 @@ import requests
 
 from app import audiences
 from app.connections import remove_connection
+from app.gate import GATE, gate_keys
 from app.status import read_status
 from tests.doorbells import RecordingDoorbell
 from tests.service import Service
@@ -269,6 +270,20 @@ def test_what_is_deactivated_cannot_be_changed(
     answer = running.post(f"/v1/audiences/{audience_id}/{change}", token)
     assert answer.status_code == 409
     assert state_of(workshop, audience_id) == "deactivated"
+
+
+def test_deactivating_while_a_call_is_being_accepted_is_to_be_tried_again(
+    workshop: Workshop, running: Service, token: str
+) -> None:
+    audience_id = activate(running, token).json()["audience_id"]
+    with workshop.transaction() as tx:
+        tx.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock_shared(%s, %s)", (GATE, *gate_keys([audience_id]))
+        )
+        answer = running.post(f"/v1/audiences/{audience_id}/deactivate", token)
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    assert running.post(f"/v1/audiences/{audience_id}/deactivate", token).status_code == 200
 
 
 def test_a_flush_is_noted_and_rung_for(

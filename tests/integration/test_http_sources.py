@@ -459,6 +459,39 @@ def test_a_subscription_that_comes_late_undoes_no_newer_one(
     assert workshop.rows("SELECT state FROM audience") == [("active",)]
 
 
+def test_a_subscription_from_the_future_does_not_close_the_door_behind_it(
+    workshop: Workshop, service: Service
+) -> None:
+    secret = service.source("mp", "mparticle", activate_unknown=True)
+    in_2100 = subscription("add", timestamp_ms=4_102_444_800_000)
+    now = {name: each for name, each in subscription("remove").items() if name != "timestamp_ms"}
+    for request in (in_2100, now):
+        assert service.post("/in/mp", secret, json=request).status_code == 200
+    assert workshop.rows("SELECT state FROM audience") == [("deactivated",)]
+
+
+@pytest.mark.parametrize("reference", ["x" * 300, "\u200b", "\u200b" * 300])
+def test_an_audience_whose_id_can_be_no_name_is_activated_all_the_same(
+    workshop: Workshop, service: Service, reference: str
+) -> None:
+    secret = service.source("crm", "events", activate_unknown=True)
+    event = {"audience": reference, "operation": "add", "email": address(1)}
+    assert service.post("/in/crm", secret, json=event).json()["accepted"] == 1
+
+
+def test_an_id_that_is_too_long_for_an_index_is_refused_and_spoils_nothing(
+    workshop: Workshop, service: Service
+) -> None:
+    secret = service.source("crm", "events", activate_unknown=True)
+    long = "".join(map(chr, range(0x4E00, 0x4E00 + 1_000)))  # 3,000 bytes that hardly compress
+    events = [
+        {"audience": audience, "operation": "add", "email": address(1)}
+        for audience in (long, "31001", long[:600])
+    ]
+    answer = service.post("/in/crm", secret, json=events)
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 2)
+
+
 def test_a_source_of_our_own_form_activates_an_audience_under_its_id(
     workshop: Workshop, service: Service
 ) -> None:
@@ -957,17 +990,36 @@ def test_a_signature_does_not_help_who_shows_a_wrong_secret(
 def test_an_array_is_signed_over_its_first_element_as_it_stands(
     workshop: Workshop, signing: tuple[Service, str, str]
 ) -> None:
-    service, _, key = signing
+    service, secret, key = signing
     first = VECTOR.replace("spring_sale", "31001").replace("}}", '},"x":"[{\\"}]"}').encode()
     first = first.replace(
         b'"x":',
         b'"context":{"traits":{"email":"a@b.cd"},"personas":{"computation_key":"31001"}},"x":',
     )
     body = b" [ " + first + b' , {"type":"page"}, ' + json.dumps(segment(2)).encode() + b"]"
-    answer = service.post("/in/seg", data=body, headers=signature(key, first))
+    answer = service.post("/in/seg", secret, data=body, headers=signature(key, first))
     assert (answer.status_code, answer.json()["accepted"]) == (200, 2)
-    whole = service.post("/in/seg", data=body, headers=signature(key, body))
+    whole = service.post("/in/seg", secret, data=body, headers=signature(key, body))
     assert whole.status_code == 401
+
+
+def test_what_no_signature_vouches_for_needs_the_secret(
+    workshop: Workshop, signing: tuple[Service, str, str]
+) -> None:
+    service, _, key = signing
+    first = json.dumps(segment(1)).encode()
+    forged = b"[" + first + b"," + json.dumps(segment(2)).encode() + b"]"
+    answer = service.post("/in/seg", data=forged, headers=signature(key, first))
+    assert (answer.status_code, receipts(workshop)) == (401, 0)
+    assert "Authorization: Bearer SECRET" in answer.json()["detail"]
+
+
+def test_a_stranger_is_not_read_for_long(signing: tuple[Service, str, str]) -> None:
+    service, secret, key = signing
+    body = json.dumps(segment(1) | {"more": "a" * (64 << 10)}).encode()
+    for shown, status in ((None, 413), (secret, 200)):
+        answer = service.post("/in/seg", shown, data=body, headers=signature(key, body))
+        assert answer.status_code == status
 
 
 def test_keys_are_rotated_as_secrets_are(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

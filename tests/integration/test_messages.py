@@ -150,6 +150,6 @@ def test_text_that_is_no_unicode_stops_no_intake(intake: Intake) -> None:
 
 def test_what_intake_logs_names_nobody(intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
     batch = read_batch(intake, [message([EVENT, EVENT | {"audience": "nowhere"}])])
-    assert _commit(intake, batch, [])
+    assert _commit(intake, batch).rejections
     assert "1 events or identities were rejected" in caplog.text
     assert EMAIL not in caplog.text

@@ -113,17 +113,17 @@ MUTATIONS = (
         (
             Edit(
                 "workers/intake.py",
-                "                _bury(intake, producer, batch)\n"
+                "                _bury(intake, producer, dead(channel), batch)\n"
                 "                for message in batch.messages:\n"
                 "                    message.ack()\n",
-                "                _bury(intake, producer, batch)\n",
+                "                _bury(intake, producer, dead(channel), batch)\n",
             ),
             Edit(
                 "workers/intake.py",
-                "                if not _commit(intake, batch, stopping):\n",
+                "                if _insist(partial(_commit, intake, batch), stopping) is None:\n",
                 "                for message in batch.messages:\n"
                 "                    message.ack()\n"
-                "                if not _commit(intake, batch, stopping):\n",
+                "                if _insist(partial(_commit, intake, batch), stopping) is None:\n",
             ),
         ),
         (

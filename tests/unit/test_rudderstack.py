@@ -71,6 +71,25 @@ def test_the_type_of_a_list_is_matched_in_any_case(kind: str) -> None:
     assert operations(rudderstack.read(message)) == [Operation.REMOVE]
 
 
+def test_traits_beside_a_track_call_are_no_news() -> None:
+    """Libraries put them beside every call of a person."""
+    call = {
+        "type": "track",
+        "event": "Order Completed",
+        "context": {"traits": {"email": ADDRESS, "vip": True}},
+        "properties": {"total": 5},
+    }
+    reading = rudderstack.read(call, Dialect(audience="31001", audience_key="vip"))
+    assert (reading.events, reading.ignored) == ([], [rudderstack.NO_TRAIT])
+
+
+def test_another_id_of_the_person_names_no_audience() -> None:
+    message = audience_list(add=[{"email": ADDRESS}])
+    message["context"]["externalId"] = [{"type": "customer-id", "id": "4711"}]
+    (event,) = rudderstack.read(message, KNOWS).events
+    assert event.audience == "31001"
+
+
 def test_a_plain_value_under_a_hashed_name_is_taken_as_it_is() -> None:
     """Trap 12."""
     (event,) = rudderstack.read(audience_list(add=[{"EMAIL_SHA256": ADDRESS}])).events

@@ -161,6 +161,22 @@ def test_who_refused_tracking_is_not_reached_by_the_device(refusal: object) -> N
     assert reading.ignored == [TRACKING_REFUSED]
 
 
+def test_an_answer_about_tracking_may_be_anything() -> None:
+    nested: object = None
+    for _ in range(1_010):  # as deep as the parser lets through
+        nested = [nested]
+    device = {"type": "ios", "advertisingId": IDFA, "adTrackingEnabled": nested}
+    reading = segment.read(track({"spring_sale": True}, context=context(device=device)))
+    assert identities(reading) == [Identity(Kind.IDFA, IDFA)]
+
+
+def test_who_refused_tracking_is_not_reached_by_another_spelling_of_the_id() -> None:
+    device = {"type": "ios", "advertisingId": IDFA, "adTrackingEnabled": False}
+    message = track({"spring_sale": True, "idfa": IDFA.replace("-", "")})
+    message["context"] |= {"device": device}
+    assert identities(segment.read(message)) == [Identity(Kind.EMAIL, ADDRESS)]
+
+
 def test_an_event_without_an_identity_of_ours_is_ignored() -> None:
     reading = segment.read(track({"spring_sale": True}, context=context(traits={"phone": "5"})))
     assert reading == Reading(ignored=[NO_IDENTITY], message_id="m-1")

@@ -82,6 +82,15 @@ def test_a_secret_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Pa
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_secret_that_is_named_twice_is_refused(tmp_path: Path, order: int) -> None:
+    secret = tmp_path / "keys"
+    secret.write_text(SECRET)
+    named = [("PINFOLD_KEYS", SECRET), ("PINFOLD_KEYS_FILE", str(secret))]
+    with pytest.raises(ConfigError, match="PINFOLD_KEYS and its _FILE are both set"):
+        load_settings(dict(named[::order]))
+
+
 def test_a_file_for_an_unknown_setting_is_refused_too(tmp_path: Path) -> None:
     secret = tmp_path / "x"
     secret.write_text(SECRET)
@@ -113,6 +122,14 @@ def test_secrets_stand_in_no_error_and_no_representation() -> None:
 def test_a_database_address_gets_the_driver_that_is_installed(given_url: str) -> None:
     s = load_settings({"PINFOLD_DATABASE_URL": f"{given_url}://u@h/d"})
     assert s.require_database_url() == "postgresql+psycopg2://u@h/d"
+
+
+def test_a_database_address_that_is_none_is_refused_without_its_text() -> None:
+    s = load_settings({"PINFOLD_DATABASE_URL": f"postgresql://u:{SECRET}@h:54x2/d"})
+    with pytest.raises(ConfigError, match="PINFOLD_DATABASE_URL is no address") as caught:
+        s.require_database_url()
+    assert SECRET not in str(caught.value)
+    assert "54x2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
