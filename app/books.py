@@ -24,6 +24,7 @@ from app.tables import book_sum, receipt
 
 log = logging.getLogger(__name__)
 SWEEP = "books"
+BOOKS_LOCK = 0x70696E62
 ITEMS = (
     *("received", "waiting", "not_forwarded", "folded", "sent", "over_cap", "quarantined"),
     *("charged", "attempted"),
@@ -91,9 +92,14 @@ def in_sum(books: Iterable[Book]) -> Book:
     return Book(*(sum(getattr(row, item) for row in rows) for item in ITEMS))
 
 
-def check_books_once(deployment: Deployment) -> int:
-    """Keep the sums per connection for monitoring; returns how many lists do not balance."""
+def check_books_once(deployment: Deployment) -> int | None:
+    """Keep the sums per connection for monitoring; returns how many lists do not balance.
+
+    None when another process is at it.
+    """
     with transaction(deployment.engine) as tx:
+        if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(BOOKS_LOCK))).scalar():
+            return None
         rows = tx.execute(_SUMS).all()
         tx.execute(sa.delete(book_sum))
         values = [

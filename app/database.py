@@ -22,6 +22,8 @@ waits for the rows of a COPY does not count as idle: see ``app.gate``."""
 
 OUT_OF_ROOM = "53"
 """The class of Postgres' errors for a full disk, no memory and too many sessions: they pass."""
+IN_THE_WAY = ("40P01", "55P03", "57014")
+"""A deadlock, a lock or a statement that took too long: Postgres chose this transaction to end."""
 
 
 def create_engine(url: str, *, pool_size: int = 2) -> sa.Engine:
@@ -139,6 +141,12 @@ def _is_out_of_room(problem: object) -> bool:
 
 def _without_room(problem: Exception) -> Unavailable:
     return Unavailable(f"Postgres has no room: {first_line(problem)}")
+
+
+def may_pass(problem: Exception) -> bool:
+    """Whether a transaction that ended so may succeed when it is tried again as it was."""
+    code = getattr(getattr(problem, "orig", None), "pgcode", None)
+    return isinstance(problem, Unavailable) or code in IN_THE_WAY
 
 
 def first_line(problem: Exception) -> str:

@@ -22,7 +22,7 @@ from app.creation import make_audience, make_list, placeholder
 from app.database import transaction
 from app.deployment import Deployment
 from app.due_lists import lists_due
-from app.errors import LeaseLost, UnreadableBody
+from app.errors import ConfigError, LeaseLost, UnreadableBody
 from app.keyring import batch_purpose
 from app.lease import NOW, has_passed, release, seconds, try_claim
 from app.pinterest.outcomes import Settlement, judge
@@ -136,14 +136,18 @@ def _step(turn: Turn) -> bool:
 
 def _post(turn: Turn, view: View, lot: Lot) -> bool:
     """Charge one batch, send it, settle it."""
-    keyring = turn.deployment.keyring
+    s, keyring = turn.deployment.settings, turn.deployment.keyring
     try:
         records = hex_records(keyring.open(lot.payload, batch_purpose(turn.claim.id)))
+    except ConfigError:  # another worker may have the key; until then the other lists go first
+        with transaction(turn.deployment.engine) as tx:
+            turn.update(tx, not_before=NOW + seconds(s.backoff_first))
+        raise
     except UnreadableBody as problem:
         with transaction(turn.deployment.engine) as tx:
             hold(tx, turn, "unreadable batch", f"batch {lot.id}: {problem}")
         return False
-    limit = view.limit(lot.operation, turn.deployment.settings.record_cap)
+    limit = view.limit(lot.operation, s.record_cap)
     list_id = view.list.pinterest_list_id
     sent = turn.send(
         lambda: turn.client.change_list(list_id, lot.operation, records),

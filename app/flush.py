@@ -30,6 +30,7 @@ from app.folding import Folded, cut_batches
 from app.gate import GateBusy, end_who_is_stuck
 from app.keyring import batch_purpose
 from app.lease import NOW, release, seconds, try_claim, write_under
+from app.lists import ensure_lists
 from app.tables import audience, batch, connection, customer_list, upload
 from app.window import Plan, Window, fix_window, read_and_fold
 
@@ -110,11 +111,13 @@ def _claim(deployment: Deployment, audience_id: int) -> Plan | None:
             .join(audience, audience.c.connection_id == connection.c.id)
             .where(audience.c.id == audience_id)
         ).one()
-        lists = tx.execute(
-            sa.select(customer_list.c.list_type, customer_list.c.id).where(
-                customer_list.c.audience_id == audience_id, customer_list.c.current
-            )
-        )
+        forward = {ListType.EMAIL: row.forward_email, ListType.MAID: row.forward_device_id}
+        list_ids = _lists(tx, audience_id)
+        lacking = [kind for kind, wanted in forward.items() if wanted and kind not in list_ids]
+        if lacking and reason != "deactivated":
+            # activated while the kind was being switched on: neither saw the other
+            ensure_lists(tx, audience_id)
+            list_ids = _lists(tx, audience_id)
         return Plan(
             claim=claim,
             reason=reason,
@@ -122,11 +125,21 @@ def _claim(deployment: Deployment, audience_id: int) -> Plan | None:
             one_chunk=row.flush_failures > FAILURES_BEFORE_NARROWING,
             asked_at=row.flush_requested_at,
             records_per_request=row.records_per_request or s.records_per_request,
-            forward={ListType.EMAIL: row.forward_email, ListType.MAID: row.forward_device_id},
+            forward=forward,
             forward_other_digests=row.forward_other_digests,
             case=row.device_id_case,
-            list_ids={ListType(found.list_type): found.id for found in lists},
+            list_ids=list_ids,
         )
+
+
+def _lists(tx: sa.Connection, audience_id: int) -> dict[ListType, int]:
+    """The ids of the lists that take new uploads."""
+    rows = tx.execute(
+        sa.select(customer_list.c.list_type, customer_list.c.id).where(
+            customer_list.c.audience_id == audience_id, customer_list.c.current
+        )
+    )
+    return {ListType(row.list_type): row.id for row in rows}
 
 
 def _commit(

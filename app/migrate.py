@@ -39,6 +39,7 @@ from app.revisions import (
 from app.tables import metadata, oldest_code
 
 ALONE = 0x70696E66  # "pinf": two that migrate at once wait for each other
+ASKING_S = 0.2
 LOCK_TIMEOUT_MS = 1_000
 PASSING_S = 2.0
 """Between two tries, for those who had to wait."""
@@ -93,7 +94,9 @@ def drift(connection: sa.Connection) -> list[str]:
 
 @contextmanager
 def _alone(connection: sa.Connection) -> Iterator[None]:
-    connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (ALONE,))
+    while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (ALONE,)).scalar():
+        connection.rollback()  # the other may build an index, which waits for all who look on
+        time.sleep(ASKING_S)
     connection.exec_driver_sql(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
     connection.commit()
     try:
@@ -147,7 +150,10 @@ def _run(connection: sa.Connection, step: Step) -> None:
 
 
 def _patiently(connection: sa.Connection, step: Step, do: Callable[[], T]) -> T:
-    """Do it, again and again while somebody is in the way; it is done whole or not at all."""
+    """Do it, again and again while somebody is in the way; it is done whole or not at all.
+
+    What commits on its way can be begun anew.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -115,7 +115,12 @@ class Running:
 
 
 def running(tx: sa.Connection) -> list[Running]:
-    """Every process that runs; rows of those that are gone are deleted."""
+    """Every process that runs; rows of those that are gone are deleted.
+
+    A row that lies ahead shows that the clock was set back: it counts as renewed now, so that a
+    process that runs is not taken for gone, nor one that is gone for running until then.
+    """
+    tx.execute(sa.update(process).where(process.c.seen_at > NOW).values(seen_at=NOW))
     tx.execute(sa.delete(process).where(process.c.seen_at < NOW - seconds(GONE_AFTER_S)))
     seen_ago = (NOW - process.c.seen_at).label("seen_ago")
     rows = tx.execute(sa.select(process, seen_ago).order_by(process.c.name))

@@ -21,10 +21,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from app.backoff import pause
 from app.connections import hold_connection, resume_connection
-from app.database import transaction
+from app.database import may_pass, transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, LeaseLost, Unavailable
 from app.lease import NOW, Claim, release, seconds, try_claim, write_under
@@ -127,8 +128,9 @@ def _taken_or_resting(tx: sa.Connection, connection_id: int, refused: bool) -> R
 
 
 def _was_refused_lately(tx: sa.Connection, connection_id: int) -> bool:
-    lately = sa.select(login.c.refused_at > NOW - REFUSED_AGAIN).where(login.c.id == connection_id)
-    return bool(tx.execute(lately).scalar())
+    # one that lies ahead shows that the clock was set back, and nothing about how long ago it was
+    lately = login.c.refused_at.between(NOW - REFUSED_AGAIN, NOW)
+    return bool(tx.execute(sa.select(lately).where(login.c.id == connection_id)).scalar())
 
 
 def _ask(task: _Task) -> tuple[Answer, str]:
@@ -165,7 +167,7 @@ def _refusal(answer: Answer) -> Entry | None:
 
 
 def _settle_surely(task: _Task, answer: Answer, used: str) -> Renewal:
-    """Settle; tokens that are in hand are not given up because Postgres is away for a moment."""
+    """Settle; tokens that are in hand are not given up for what may pass in a moment."""
     ends_at = task.sends_until + task.deployment.settings.call_deadline
     while True:
         try:
@@ -173,8 +175,8 @@ def _settle_surely(task: _Task, answer: Answer, used: str) -> Renewal:
                 return _settle(tx, task, answer, used)
         except LeaseLost:
             return Renewal.BUSY
-        except Unavailable:
-            if not answer.ok or time.monotonic() > ends_at:
+        except (Unavailable, DBAPIError) as problem:
+            if not (answer.ok and may_pass(problem)) or time.monotonic() > ends_at:
                 raise
             time.sleep(COMMIT_PAUSE_S)
 

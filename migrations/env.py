@@ -1,4 +1,7 @@
-"""Alembic's entry: one transaction per migration, over the connection `app.migrate` hands in."""
+"""Alembic's entry: one transaction per migration, over the connection `app.migrate` hands in.
+
+A migration whose statements would keep others waiting commits on its way, and can be begun anew.
+"""
 
 from __future__ import annotations
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
+
+from app.audiences import activate
 from app.due import check_due_once
-from app.ending_rests import RESTS
+from app.ending_rests import RESTS, end_stretched_rests
 from app.tables import metadata
 from tests.faults.hands_of_time import let_pass, move_stored_times
 from tests.workshop import Workshop, emails
@@ -58,6 +64,28 @@ def test_every_rest_in_the_tables_is_one_that_ends() -> None:
         if column.name.endswith("not_before")
     }
     assert set(RESTS) == rests
+
+
+@pytest.mark.parametrize("rest", RESTS, ids=str)
+def test_rests_end_beside_somebody_who_locks_the_same_rows_in_another_order(
+    workshop: Workshop, rest: sa.Column[Any]
+) -> None:
+    for name in ("main", "second"):
+        workshop.connect(name)
+        activate(workshop.deployment, "VIP", "31001", name)
+    workshop.execute(
+        "INSERT INTO budget (connection_id, category) SELECT id, 'ads_read' FROM login"
+    )
+    workshop.execute(f"UPDATE {rest.table} SET {rest.name} = now() + interval '10 min'")
+    lock = f"SELECT 1 FROM {rest.table} ORDER BY ctid {{}} LIMIT 1 FOR UPDATE"
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as other:
+            other.execute(sa.text(lock.format("DESC")))
+            ending = pool.submit(end_stretched_rests, workshop.deployment, timedelta(hours=1))
+            workshop.wait_until_blocked()
+            other.execute(sa.text(lock.format("ASC")))
+        ending.result()
+    assert workshop.value(f"SELECT count(*) FROM {rest.table} WHERE {rest.name} > now()") == 0
 
 
 def test_a_pause_that_is_over_does_not_come_alive_again(workshop: Workshop) -> None:

@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
 from app.audiences import deactivate
 from app.books import check_books_once, in_sum, read_books, rejected_by_reason
@@ -198,6 +200,18 @@ def test_a_look_at_the_books_is_remembered_for_monitoring(workshop: Workshop) ->
     assert check_books_once(workshop.deployment) == 2
     assert read_gauges(workshop.deployment)["unbalanced_lists"] == 2
     assert read_status(workshop.deployment).unbalanced_lists == 2
+
+
+def test_of_two_looks_at_once_one_is_remembered(workshop: Workshop) -> None:
+    a_mixed_day(workshop)
+    with ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as other:
+            other.execute(sa.text("LOCK sweep IN EXCLUSIVE MODE"))  # where a look ends
+            first = pool.submit(check_books_once, workshop.deployment)
+            workshop.wait_until_blocked()
+            assert check_books_once(workshop.deployment) is None
+        assert first.result() == 0
+    assert check_books_once(workshop.deployment) == 0
 
 
 def test_a_receipt_within_its_week_still_makes_a_second_delivery_harmless(

@@ -17,7 +17,9 @@ from app.connections import change_settings, replace_token
 from app.deadman import armed
 from app.delivery import deliver_once
 from app.due_lists import lists_due
+from app.errors import ConfigError
 from app.flush import flush_once
+from app.keyring import new_key
 from app.lease import try_claim
 from app.pinterest.throttle import take_slot
 from app.resuming import check_held_once, retry
@@ -25,6 +27,7 @@ from app.tables import customer_list
 from tests.integration.fleet import fleet
 from tests.integration.processes import eventually
 from tests.workshop import (
+    KEY,
     REMOVE,
     Workshop,
     address,
@@ -119,7 +122,7 @@ def test_garbage_in_retry_after_never_stops_a_connection_for_more_than_an_hour(
     "fault",
     [
         *("server_error", "server_error_after", "unavailable", "html"),
-        *("drop_before", "drop_after", "reset_after"),
+        *("drop_before", "drop_after", "reset_after", "half_status"),
     ],
 )
 def test_an_unknown_outcome_keeps_its_charge_and_the_batch_goes_again(
@@ -349,10 +352,14 @@ def test_a_redirect_is_not_followed_and_holds_the_list(workshop: Workshop) -> No
     audience_id = workshop.ready()
     workshop.simulator.faults.script("redirect")
     queue(workshop, audience_id, email_event(1))
+    charged = workshop.list_row(audience_id).charged
     workshop.deliver_all()
-    assert workshop.list_row(audience_id).held_reason == "unknown answer"
+    row = workshop.list_row(audience_id)
+    assert (row.held_reason, row.charged) == ("unknown answer", charged + 1)
     assert workshop.patches() == [("ADD", 1)]
     assert workshop.attempts(audience_id)[-1][2] == "unknown"
+    workshop.assert_books_balance()
+    workshop.assert_charges_cover_what_was_sent()
 
 
 def test_a_conflict_is_tried_again_but_not_for_ever(workshop: Workshop) -> None:
@@ -714,6 +721,25 @@ def test_a_kind_switched_off_books_its_lane_and_sends_nothing(workshop: Workshop
     assert len(workshop.members("VIP-MAID")) == 1
     assert workshop.book(audience_id).not_forwarded == 3
     workshop.assert_books_balance()
+
+
+def test_a_list_whose_key_a_worker_lacks_lets_others_go_first_and_waits_for_who_has_it(
+    open_with: Callable[..., Workshop],
+) -> None:
+    lacking = open_with()
+    first = lacking.ready()
+    second = lacking.activate("31002", "Other")
+    lacking.deliver_all()
+    having = open_with(keys=f"{new_key()},{KEY}")
+    queue(having, first, email_event(1))
+    queue(lacking, second, email_event(2, audience="31002"))
+    with pytest.raises(ConfigError, match="is not in PINFOLD_KEYS"):
+        lacking.deliver(first)
+    with lacking.transaction() as tx:
+        assert lists_due(tx, lacking.deployment.settings) == [lacking.list_id(second)]
+    having.end_pauses()
+    having.deliver_all()
+    assert having.members() == digests(range(1, 2))
 
 
 def test_an_unreadable_batch_is_held_by_name_and_not_dropped(workshop: Workshop) -> None:

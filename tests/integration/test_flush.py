@@ -7,7 +7,7 @@ from hashlib import md5
 import pytest
 import sqlalchemy as sa
 
-from app import flush
+from app import connections, flush
 from app.audiences import deactivate, request_flush
 from app.bodies import unpack_digests
 from app.connections import change_settings
@@ -307,6 +307,27 @@ def test_a_kind_that_is_switched_off_is_booked_and_not_cut(
     assert workshop.book(audience_id, list_type).not_forwarded == 2
     other = "MAID" if list_type == "EMAIL" else "EMAIL"
     assert len(digests_in_lane(workshop, audience_id, other)) == 2
+    workshop.assert_books_balance()
+
+
+def test_an_audience_activated_while_a_kind_is_switched_on_gets_its_list_with_the_flush(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.connect(forward_device_id=False)
+    workshop.activate("31000", "Early")
+    ensure_lists = connections.ensure_lists
+    late: list[int] = []
+
+    def meanwhile(tx: sa.Connection, audience_id: int) -> list[int]:
+        late.append(workshop.activate())  # sees the old switch, and is not seen itself
+        return ensure_lists(tx, audience_id)
+
+    monkeypatch.setattr(connections, "ensure_lists", meanwhile)
+    change_settings(workshop.deployment, "main", forward_device_id=True)
+    (audience_id,) = late
+    workshop.upload(audience_id, email_event(1), device_event(1))
+    assert workshop.members("VIP-MAID") == {sha1_hex(device(1))}
+    assert workshop.members() == {sha1_hex(address(1))}
     workshop.assert_books_balance()
 
 

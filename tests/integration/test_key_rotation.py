@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -463,6 +464,21 @@ def test_a_presence_is_renewed_once_a_minute_and_forgotten_after_a_few(
     with workshop.transaction() as tx:
         assert running(tx) == []
     assert workshop.value("SELECT count(*) FROM process") == 0
+
+
+def test_a_process_seen_before_the_clock_was_set_back_counts_as_seen_now(
+    open_with: Opening,
+) -> None:
+    """It may run, and renew its row within the minute; killed, it is gone in a few."""
+    workshop = open_with()
+    Presence(workshop.deployment, "worker", "here:1").renew()
+    workshop.execute("UPDATE process SET seen_at = seen_at + interval '2 hours'")
+    with workshop.transaction() as tx:
+        (one,) = running(tx)
+    assert timedelta(0) <= one.seen_ago < timedelta(minutes=1)
+    workshop.execute("UPDATE process SET seen_at = seen_at - interval '6 minutes'")
+    with workshop.transaction() as tx:
+        assert running(tx) == []
 
 
 # Dropping.

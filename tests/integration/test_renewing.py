@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from app.connections import add_connection, find_connection, hold_connection, replace_token
 from app.expiring import renew_due_once
@@ -257,6 +258,16 @@ def test_new_tokens_that_are_refused_at_once_are_not_renewed_for_ever(
     assert grants(logged_in) == [200]
 
 
+def test_a_refusal_from_before_the_clock_was_set_back_is_not_taken_for_one_of_late(
+    logged_in: Workshop,
+) -> None:
+    connection_id = login(logged_in).id
+    assert renew(logged_in.deployment, connection_id, refused=1) is Renewal.RENEWED
+    logged_in.execute("UPDATE login SET refused_at = refused_at + interval '2 h'")
+    assert renew(logged_in.deployment, connection_id, refused=2) is Renewal.RENEWED
+    assert held(logged_in) is None
+
+
 def test_a_token_from_a_file_that_is_refused_asks_for_a_login(workshop: Workshop) -> None:
     workshop.connect()
     workshop.activate()
@@ -392,6 +403,46 @@ def test_tokens_that_came_after_the_lease_ran_out_are_kept(logged_in: Workshop) 
         logged_in.execute("UPDATE login SET epoch = epoch + 1, lease_until = NULL")
         assert renewal.result() is Renewal.RENEWED
     assert login(logged_in).version == 2
+
+
+def fail_once(workshop: Workshop, code: str) -> None:
+    """Let Postgres end the next transaction that changes the tokens, for the reason of a code."""
+    workshop.execute("CREATE SEQUENCE tries")
+    workshop.execute(
+        "CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF nextval('tries') = 1 THEN RAISE 'a test' USING ERRCODE = '{code}'; END IF;"
+        " RETURN NEW; END $$"
+    )
+    workshop.execute(
+        "CREATE TRIGGER failing BEFORE UPDATE OF version ON login"
+        " FOR EACH ROW EXECUTE FUNCTION fail_once()"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("40P01", id="deadlock"),
+        pytest.param("55P03", id="lock timeout"),
+        pytest.param("57014", id="statement timeout"),
+        pytest.param("53100", id="disk full"),
+    ],
+)
+def test_new_tokens_outlive_a_transaction_that_postgres_ended(
+    logged_in: Workshop, code: str
+) -> None:
+    """Pinterest has taken the old ones back already."""
+    fail_once(logged_in, code)
+    assert renew(logged_in.deployment, login(logged_in).id, refused=1) is Renewal.RENEWED
+    assert grants(logged_in) == [200]
+    assert tokens_of(logged_in).refresh != REFRESH
+
+
+def test_what_will_not_pass_is_not_tried_again(logged_in: Workshop) -> None:
+    fail_once(logged_in, "P0001")
+    with pytest.raises(sa.exc.DBAPIError, match="a test"):
+        renew(logged_in.deployment, login(logged_in).id)
+    assert login(logged_in).version == 1
 
 
 def test_a_disguised_refusal_of_the_token_endpoint_only_waits(logged_in: Workshop) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from sqlalchemy import event
 
 from app import migrate
 from app.books import read_books
@@ -301,6 +302,80 @@ def test_a_step_that_has_to_wait_lets_others_pass(
                 assert time.monotonic() < deadline
             assert not migrating.done()
         assert migrating.result(120).revision == NEWEST
+
+
+def test_an_index_is_built_while_others_write_to_its_table(
+    empty_database: str, simulator: PinterestSimulator
+) -> None:
+    migrate_to(empty_database, "0002")
+    writing = sa.text("LOCK upload, attempt IN ROW EXCLUSIVE MODE")
+    with open_workshop(empty_database, simulator) as workshop, ThreadPoolExecutor(1) as pool:
+        with workshop.transaction() as slow:
+            slow.execute(writing)
+            migrating = pool.submit(upgrade, empty_database)
+            assert eventually(lambda: waits_for_a_lock(workshop))
+            with workshop.transaction() as quick:
+                quick.execute(sa.text("SET LOCAL lock_timeout = '100 ms'"))
+                quick.execute(writing)
+        assert migrating.result(120).revision == NEWEST
+
+
+UNFINISHED = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+
+
+@pytest.mark.parametrize(
+    ("step", "table"), [("0003", "attempt"), ("0005", "upload"), ("0005", "connection")]
+)
+def test_a_step_that_commits_on_its_way_can_be_begun_anew(
+    empty_database: str,
+    fresh_database: str,
+    simulator: PinterestSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    table: str,
+) -> None:
+    migrate_to(empty_database, f"{int(step) - 1:04}")
+    with monkeypatch.context() as patched, open_workshop(empty_database, simulator) as workshop:
+        patched.setattr(migrate, "PATIENCE_S", 0.0)
+        with workshop.transaction() as writing:
+            writing.execute(sa.text(f"LOCK {table} IN ROW EXCLUSIVE MODE"))
+            with pytest.raises(Unavailable, match=f"step {step} was given up"):
+                upgrade(empty_database)
+    assert upgrade(empty_database).revision == NEWEST
+    assert lines(empty_database, UNFINISHED) == set()
+    assert lines(empty_database, PARTS) == lines(fresh_database, PARTS)
+
+
+# A lock that writers wait for, on a table that the transaction has read from its first row on.
+READ_UNDER_A_LOCK = """
+SELECT relation::regclass::text
+  FROM pg_locks JOIN pg_stat_xact_user_tables ON relid = relation AND seq_scan > 0
+ WHERE pid = pg_backend_pid() AND granted AND mode IN
+       ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+"""
+
+
+@pytest.mark.parametrize("step", EXPANDING[1:], ids=revision_of)
+def test_no_table_is_read_through_under_a_lock_that_writers_wait_for(
+    empty_database: str, step: Step
+) -> None:
+    migrate_to(empty_database, steps()[steps().index(step) - 1].revision)
+    there = lines(empty_database, TABLES)
+    engine = sa.create_engine(empty_database)
+    found: set[str] = set()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def look(connection: sa.Connection, *_: object) -> None:
+        with connection.connection.cursor() as cursor:
+            cursor.execute(READ_UNDER_A_LOCK)
+            found.update(table for (table,) in cursor.fetchall() if table in there)
+
+    config = alembic_config()
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, step.revision)
+    engine.dispose()
+    assert found == set()
 
 
 def test_a_step_that_waits_in_vain_is_given_up_whole(
