@@ -66,7 +66,7 @@ def add_connection(
         with transaction(deployment.engine) as tx:
             connection_id: int = tx.execute(
                 sa.insert(connection)
-                .values(name=name, ad_account_id=ad_account_id, **settings)
+                .values(name=name, ad_account_id=ad_account_id, **_recovery_noted(), **settings)
                 .returning(connection.c.id)
             ).scalar_one()
             tokens = Tokens(tokens) if isinstance(tokens, str) else tokens
@@ -77,6 +77,17 @@ def add_connection(
             f"`pinfold connection replace-login {name}` logs in anew"
         ) from None
     return connection_id
+
+
+def _recovery_noted() -> dict[str, Any]:
+    """What `recover` noted with the other connections, for one that may have been lost itself.
+
+    Made since the backup, it is made again now; its lists stand, and are to be looked for first.
+    """
+    return {
+        "backup_taken_at": sa.select(sa.func.min(connection.c.backup_taken_at)).scalar_subquery(),
+        "restored_at": sa.select(sa.func.max(connection.c.restored_at)).scalar_subquery(),
+    }
 
 
 def replace_token(deployment: Deployment, name: str, token: str) -> None:

@@ -1,7 +1,8 @@
 """Forgetting a key that is lost: book what it sealed as lost, by name, and go on without it.
 
 Nobody can open what a lost key sealed, but the books know how many identities that is. They are
-booked as not forwarded, which is promise 1 to the letter; only upstream can send them again.
+booked as not forwarded, which is promise 1 to the letter; only upstream can send them again, under
+the ids they had.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from app.logins import Tokens, store_login
 from app.processes import running
 from app.sealed import key_id_of
 from app.tables import connection, encryption_key, login, source, source_secret
-from app.writing_off import KEY_LOST, WrittenOff, write_off, write_off_batches
+from app.writing_off import KEY_LOST, WrittenOff, forget_ids, write_off, write_off_batches
 
 NO_TOKEN = "lost-with-its-key"  # noqa: S105 what stands where a token was: it opens nothing
 LOST_LOGIN = "its tokens were sealed with a key that is lost"
@@ -62,6 +63,8 @@ def forget_key(deployment: Deployment, key_id: str) -> Lost:
     with transaction(deployment.engine) as tx:
         _lock(deployment, tx, key_id)
         lost = _give_up(deployment, tx, key_id)
+        if any(lost.waiting):
+            forget_ids(tx)
         tx.execute(
             sa.update(encryption_key)
             .where(encryption_key.c.key_id == key_id)

@@ -5,6 +5,10 @@ outcome. Whoever looks first pushes ``observe_not_before`` ahead by the shorter 
 workers never look at the same list and a crash only delays; a list without uploads rests longer.
 Looks take slots of the read budget. They never touch a list's lane; a list that is gone is held,
 as delivery does, and what concerns the login or the pace concerns the whole connection.
+
+Lists that take no uploads are left alone, but in the week after a recovery: counters that come late
+raise their charge too, for what still stands in an older list's lane, or an audience that is
+activated again.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import sqlalchemy as sa
 from app.connections import hold_connection, open_client
 from app.database import transaction
 from app.deployment import Deployment
-from app.evidence import note_look
+from app.evidence import LATE, note_look
 from app.lease import NOW, has_passed, seconds
 from app.lists import GONE
 from app.pinterest.client import PinterestClient
@@ -29,6 +33,7 @@ from app.pinterest.heeding import heed
 from app.pinterest.outcomes import Action, Answer, judge
 from app.pinterest.replies import audience_values, list_values
 from app.pinterest.throttle import take_slot
+from app.reconciling import UNRECONCILED
 from app.renewing import Renewal, renew_refused
 from app.settings import Settings
 from app.standing import AUDIENCE_GONE
@@ -101,6 +106,7 @@ def observe_due_once(deployment: Deployment) -> int:
 
 def _due(s: Settings) -> sa.Select[Any]:
     """The lists whose time has come, the next of each connection first."""
+    takes_uploads = sa.and_(customer_list.c.current, audience.c.state != "deactivated")
     in_turn = sa.func.row_number().over(
         partition_by=audience.c.connection_id,
         order_by=customer_list.c.observe_not_before.asc().nulls_first(),
@@ -112,14 +118,14 @@ def _due(s: Settings) -> sa.Select[Any]:
             customer_list.c.pinterest_audience_id,
             customer_list.c.observe_not_before,
             audience.c.connection_id,
+            takes_uploads.label("takes_uploads"),
         )
         .join(audience, audience.c.id == customer_list.c.audience_id)
         .join(connection, connection.c.id == audience.c.connection_id)
         .where(
-            customer_list.c.current,
+            sa.or_(takes_uploads, _is_restored_lately()),
             customer_list.c.pinterest_list_id.is_not(None),
             customer_list.c.held_reason.is_distinct_from(GONE),
-            audience.c.state != "deactivated",
             connection.c.removed_at.is_(None),
             connection.c.held_reason.is_(None),
             has_passed(connection.c.not_before, s.longest_pause, once=True),
@@ -128,6 +134,11 @@ def _due(s: Settings) -> sa.Select[Any]:
         .order_by(in_turn, customer_list.c.id)
         .limit(MOST_LOOKS)
     )
+
+
+def _is_restored_lately() -> sa.ColumnElement[bool]:
+    now = sa.select(NOW).scalar_subquery()
+    return connection.c.restored_at > now - seconds(LATE)
 
 
 def _time_has_come(s: Settings) -> sa.ColumnElement[bool]:
@@ -155,10 +166,10 @@ def _look(this: _Round, row: sa.Row[Any]) -> bool:
         return False
     listed = this.read(row.connection_id, lambda client: client.get_list(row.pinterest_list_id))
     if not listed.ok:
-        if _is_gone(listed):
-            _hold(this.deployment, row, listed.message)
-        else:
+        if not _is_gone(listed):
             _heed(this, row, listed)
+        elif row.takes_uploads:
+            _hold(this.deployment, row, listed.message)
         return False
     values = list_values(listed.body) | _look_at_audience(this, row)
     note_look(this.deployment, row.id, asked_at, values)
@@ -200,13 +211,17 @@ def _is_gone(answer: Answer) -> bool:
 
 
 def _hold(deployment: Deployment, row: sa.Row[Any], message: str) -> None:
-    """The list waits for a person to choose: rebuild or deactivate."""
+    """The list waits for a person to choose: rebuild or deactivate.
+
+    One that could not be recovered waits for that: by this reason it would go on without it.
+    """
+    reason = sa.func.coalesce(customer_list.c.held_reason, "")
     with transaction(deployment.engine) as tx:
         tx.execute(
             sa.update(customer_list)
             .where(
                 customer_list.c.id == row.id,
-                customer_list.c.held_reason.is_distinct_from(GONE),
+                reason.not_in((GONE, UNRECONCILED)),
             )
             .values(held_reason=GONE, held_message=message, held_at=NOW)
         )

@@ -13,8 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.lists import GONE
 from app.settings import CAP
-from app.tables import attempt, carried_list, customer_list, observation
+from app.tables import attempt, audience, carried_list, connection, customer_list, observation
 
 RECOVERY = "RECOVERY"
 UNRECONCILED = "not recovered"
@@ -30,6 +31,23 @@ def counted(values: Mapping[str, Any]) -> int | None:
 def missing(charged: int, least: int) -> int:
     """How many records a charge lacks of what it must be at least; none goes beyond CAP."""
     return max(0, min(least, CAP) - charged)
+
+
+def uncounted() -> sa.ColumnElement[bool]:
+    """True for lists that were gone when the database was restored, and are held since.
+
+    Nobody could say what they have had, so their charge may be far too low: should they come back,
+    they are reconciled before anything is sent to them.
+    """
+    restored_at = (
+        sa.select(connection.c.restored_at)
+        .join(audience, audience.c.connection_id == connection.c.id)
+        .where(audience.c.id == customer_list.c.audience_id)
+        .correlate(customer_list)
+        .scalar_subquery()
+    )
+    since_then = sa.func.coalesce(customer_list.c.held_at <= restored_at, sa.false())
+    return sa.and_(customer_list.c.held_reason == GONE, since_then)
 
 
 def reconcile(

@@ -7,6 +7,7 @@ but a login that Pinterest refuses, which it renews; ``recover`` then, in one tr
 - charges every list with what Pinterest counted, and holds those it could not ask about (the cap);
 - lets every list rest for the quarantine, and fences whoever worked before the loss (the order);
 - settles what was in flight as unknown;
+- holds lists that are gone: should they come back, they are counted first (app.resuming);
 - notes the backup's time with the connection, so that no list is made that exists (app.creation).
 
 What waited when the backup was taken goes again before anything newer, or is written off. Only the
@@ -39,7 +40,7 @@ from app.tables import (
     staged_chunk,
     sweep,
 )
-from app.writing_off import GIVEN_UP, WrittenOff, write_off
+from app.writing_off import GIVEN_UP, WrittenOff, forget_ids, write_off
 
 LEAP = 1_000_000
 """Added to every epoch: no worker from the time between the backup and the loss has one as high."""
@@ -80,7 +81,8 @@ def survey(
 
     ``allowance``: records that Pinterest may have got and not counted yet, per list; by default
     those of one request. ``charged``: what lists of a name were charged at least, from elsewhere.
-    Raises Refused for a backup in the future, NotFound where no list has a name.
+    Raises Refused for a backup in the future or without a connection, NotFound where no list has a
+    name.
     """
     charged = charged or {}
     with transaction(deployment.engine) as tx:
@@ -96,6 +98,8 @@ def survey(
         raise NotFound(f"no list is called {name}: AUDIENCE-EMAIL or AUDIENCE-MAID")
     question = Question(backup_taken_at, allowance, charged)
     connections = survey_connections(deployment, question)
+    if not connections:  # nor one to note the backup's time with
+        raise Refused("no connection is known here: `pinfold connect NAME`, then recover again")
     return Plan(backup_taken_at, now, newest, connections, int(messages or 0), int(records or 0))
 
 
@@ -111,8 +115,8 @@ def recover(deployment: Deployment, plan: Plan, *, give_up_waiting: bool = False
             if each.least is not None:
                 added = reconcile(tx, each.list_id, each.least, plan.now, each.seen)
                 raised += Counter({each.name: added})
-            _hold_or_let_go(tx, each)
-        written_off = write_off(tx, GIVEN_UP) if give_up_waiting else WrittenOff(0, 0)
+            _hold_or_let_go(tx, each, plan.now)
+        written_off = _give_up_waiting(tx) if give_up_waiting else WrittenOff(0, 0)
     return Recovered(
         raised,
         [each.name for each in lists if each.gone],
@@ -165,15 +169,25 @@ def _fence_everybody(tx: sa.Connection) -> None:
     )
 
 
-def _hold_or_let_go(tx: sa.Connection, each: SurveyedList) -> None:
-    """Nothing may be sent to a list before it is known what it has had."""
+def _hold_or_let_go(tx: sa.Connection, each: SurveyedList, asked_at: datetime) -> None:
+    """Nothing may be sent to a list before it is known what it has had.
+
+    A list that is gone is held as of before ``restored_at``, which tells it from those that vanish
+    later and are counted (``app.reconciling.uncounted``).
+    """
     c = customer_list.c
     which = sa.update(customer_list).where(c.id == each.list_id)
-    if each.gone:
-        held = {"held_reason": GONE, "held_message": each.trouble, "held_at": NOW}
+    if each.gone or each.least is None:
+        reason = GONE if each.gone else UNRECONCILED
+        held = {"held_reason": reason, "held_message": each.trouble, "held_at": asked_at}
         tx.execute(which.values(**held))
-    elif each.least is None:
-        held = {"held_reason": UNRECONCILED, "held_message": each.trouble, "held_at": NOW}
-        tx.execute(which.where(c.held_reason.is_distinct_from(GONE)).values(**held))
     else:
-        tx.execute(which.where(c.held_reason == UNRECONCILED).values(**RESUMED))
+        ended = (UNRECONCILED,) if each.seen is None else (UNRECONCILED, GONE)
+        tx.execute(which.where(c.held_reason.in_(ended)).values(**RESUMED))
+
+
+def _give_up_waiting(tx: sa.Connection) -> WrittenOff:
+    written_off = write_off(tx, GIVEN_UP)
+    if any(written_off):
+        forget_ids(tx)
+    return written_off

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from app.drafting import Rejection
 from app.errors import Unavailable
 from app.events import MembershipEvent
 from app.staging import Intake, MessagesKnown, Remembered, stage
-from app.tables import message_key
+from app.tables import encryption_key, message_key
 
 KEPT_DAYS = 7
 MOST_TRIES = 20
@@ -194,11 +194,21 @@ def _look_up(
     deployment: Deployment, source: str, messages: Iterable[Message]
 ) -> dict[UUID, _Known]:
     keys = [message.key for message in messages if message.key is not None]
-    query = sa.select(message_key.c.key, message_key.c.content, message_key.c.answer).where(
+    query = sa.select(message_key.c.key, _comparable(), message_key.c.answer).where(
         message_key.c.source == source, message_key.c.key.in_(keys)
     )
     with transaction(deployment.engine) as tx:
         return {row.key: _Known(row.content, row.answer) for row in tx.execute(query)}
+
+
+def _comparable() -> sa.ColumnElement[Any]:
+    """The fingerprint of a message; NULL where it may be by a key that was given up since.
+
+    Nobody can make such a one again, so the message's key alone says that it is the same.
+    """
+    dropped_at = sa.select(sa.func.max(encryption_key.c.dropped_at)).scalar_subquery()
+    by_no_dropped_key = sa.or_(dropped_at.is_(None), message_key.c.received_at > dropped_at)
+    return sa.case((by_no_dropped_key, message_key.c.content)).label("content")
 
 
 def forget_messages_once(deployment: Deployment) -> int:

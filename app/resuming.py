@@ -1,9 +1,14 @@
-"""Letting what was held go on: at a person's word, or when a look shows that the cause is gone."""
+"""Letting what was held go on: at a person's word, or when a look shows that the cause is gone.
+
+A list that was gone when the database was restored goes on by a look alone, and only once it is
+charged with what that look counted (promise 3).
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,18 +21,25 @@ from app.lease import NOW, has_passed, seconds
 from app.lists import GONE, RESUMED
 from app.pinterest.oauth import may_change_audiences, roles_of
 from app.pinterest.outcomes import Answer
-from app.reconciling import UNRECONCILED
+from app.pinterest.replies import list_values
+from app.reconciling import UNRECONCILED, counted, reconcile, uncounted
 from app.tables import audience, connection, customer_list
 
 log = logging.getLogger(__name__)
 Look = Callable[[Deployment, sa.Row[Any]], bool]
+
+COUNTED_FIRST = (
+    "it was gone when the database was restored: before it goes on, Pinterest is asked what it has "
+    "had, within ten minutes"
+)
 
 
 def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, int]:
     """Let everything held go on now (of one audience); returns how many of each went on.
 
     Failures and pauses are forgotten. Chunks set aside return to the queue in their old place.
-    Lists that could not be recovered stay: what was sent to them is not known.
+    Lists of which is not known what was sent to them stay: those that could not be recovered, and
+    those that were gone at that time, which are looked at soon.
     """
     with transaction(deployment.engine) as tx:
         mine = sa.true() if audience_id is None else audience.c.id == audience_id
@@ -60,9 +72,15 @@ def retry(deployment: Deployment, audience_id: int | None = None) -> dict[str, i
                 customer_list.c.audience_id.in_(ids),
                 waits,
                 customer_list.c.held_reason.is_distinct_from(UNRECONCILED),
+                sa.not_(uncounted()),
             )
             .values(**RESUMED)
         ).rowcount
+        tx.execute(
+            sa.update(customer_list)
+            .where(customer_list.c.audience_id.in_(ids), uncounted())
+            .values(not_before=None, held_message=COUNTED_FIRST)
+        )
         chunks = tx.execute(_RETURN_CHUNKS, {"audience_id": audience_id}).rowcount
     return {"connections": len(resumed), "lists": lists, "chunks": chunks}
 
@@ -146,15 +164,32 @@ def _look_at_connection(deployment: Deployment, row: sa.Row[Any]) -> bool:
 def _look_at_list(deployment: Deployment, row: sa.Row[Any]) -> bool:
     with transaction(deployment.engine) as tx:
         client = open_client(deployment, tx, row)
+        asked_at = tx.execute(sa.select(NOW)).scalar_one()
     answer: Answer = client.get_list(row.pinterest_list_id)
     client.close()
     still_held = sa.and_(
         customer_list.c.id == row.list_id, customer_list.c.held_at == row.list_held_at
     )
-    values = RESUMED if answer.ok else _look_again(deployment)
     with transaction(deployment.engine) as tx:
+        owing = sa.select(customer_list.c.id).where(still_held, uncounted()).with_for_update()
+        owes = tx.execute(owing).first() is not None
+        goes_on = answer.ok and (not owes or _charged(deployment, tx, row, answer, asked_at))
+        values = RESUMED if goes_on else _look_again(deployment)
         tx.execute(sa.update(customer_list).where(still_held).values(**values))
-    return answer.ok
+    return goes_on
+
+
+def _charged(
+    deployment: Deployment, tx: sa.Connection, row: sa.Row[Any], answer: Answer, asked_at: datetime
+) -> bool:
+    """Charge a list with what Pinterest counted, as a recovery does; False where it did not say."""
+    seen = list_values(answer.body)
+    records = counted(seen)
+    if records is None:
+        return False
+    allowance = row.records_per_request or deployment.settings.records_per_request
+    reconcile(tx, row.list_id, records + allowance, asked_at, seen)
+    return True
 
 
 def _look_again(deployment: Deployment) -> dict[str, Any]:

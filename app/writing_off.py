@@ -1,6 +1,7 @@
 """Writing off: book by name what waits and will never be sent (promise 1).
 
-In the books it is not forwarded; an upload of its own says why, for what was still staged.
+In the books it is not forwarded; an upload of its own says why, for what was still staged. Upstream
+is asked to send it again, which it may do under the ids it has (``forget_ids``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ GIVEN_UP = "given up"
 KEY_LOST = "key lost"
 Which = Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]
 """A condition on the sealed bodies of a table."""
+SLICE = 200_000
+"""Rows of one statement, so that each ends within the time that a statement may take."""
 
 
 class WrittenOff(NamedTuple):
@@ -48,6 +51,28 @@ def write_off_batches(tx: sa.Connection, states: tuple[str, ...], which: Which) 
         .returning(batch.c.record_count)
     ).scalars()
     return sum(counts)
+
+
+def forget_ids(tx: sa.Connection) -> None:
+    """Let all that was accepted be sent again under the id, the key or the file it came with.
+
+    Nothing says under which of the week's ids came what was written off, so all are forgotten. What
+    is repeated without need counts again; what is taken for a duplicate would be lost. Receipts
+    keep their counts, on which the books rest.
+    """
+    for forgetting in (_FORGET_MESSAGES, _FORGET_CALLS):
+        while tx.execute(forgetting, {"most": SLICE}).rowcount == SLICE:
+            pass
+
+
+_FORGET_MESSAGES = sa.text("""
+DELETE FROM message_key WHERE ctid = ANY (ARRAY(SELECT ctid FROM message_key LIMIT :most))
+""")
+_FORGET_CALLS = sa.text("""
+UPDATE receipt SET dedupe_key = NULL, message_ids = NULL WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM receipt
+     WHERE dedupe_key IS NOT NULL OR message_ids IS NOT NULL LIMIT :most))
+""")
 
 
 def _write_off_chunks(tx: sa.Connection, table: sa.Table, reason: str, which: Which) -> WrittenOff:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.events import MembershipEvent
+from app.observing import observe_due_once
 from app.sandbox.embedded_postgres import PostgresServer
 from tests.acceptance.fleet import run_for
 from tests.faults.backups import dump, lose, restore
@@ -86,6 +87,21 @@ class Installation:
         """The upstream system sends again what it sent since the backup, in the same order."""
         for events in list(self.sent_since):
             self.workshop.stage(*events)
+
+    def vanish(self, audience_id: int = 1) -> None:
+        """Somebody deletes an audience's list at Pinterest."""
+        workshop = self.workshop
+        workshop.simulator.books.delete_list(workshop.list_row(audience_id).pinterest_list_id)
+
+    def come_back(self, audience_id: int = 1) -> None:
+        """Pinterest restores it, with all that it has had."""
+        pinterest_id = self.workshop.list_row(audience_id).pinterest_list_id
+        self.workshop.simulator.books._lists[pinterest_id].vanished = False
+
+    def observe(self) -> int:
+        """Look now at every list that is looked at; returns how many were seen."""
+        self.workshop.execute("UPDATE customer_list SET observe_not_before = NULL")
+        return observe_due_once(self.workshop.deployment)
 
     def assert_sound(self) -> None:
         """The books balance, charges cover what Pinterest got, and nothing exists twice."""

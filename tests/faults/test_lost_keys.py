@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 from app.connections import find_connection, replace_token
 from app.deployment import Deployment
 from app.doors import read_doors
 from app.errors import ConfigError
+from app.forgetting import forget_key
 from app.keyring import KeyRing, new_key
+from app.keys import drop_key
 from app.processes import Presence
+from app.receipts import received_before
+from app.remembering import Message, key_of, stage_messages
+from app.rotation import rotate
 from app.sealed import needed_keys
 from app.sources import add_signing_key, add_source, find_source
+from app.staging import Intake, stage
 from tests.acceptance.fleet import run_for
+from tests.service import Service
 from tests.workshop import (
     KEY,
     REMOVE,
@@ -143,6 +151,106 @@ def test_forgetting_a_key_says_what_is_lost_before_a_person_says_yes(
     assert "1 staged messages cannot be sent, with the lanes 3 identities" in done.stdout
     assert workshop.book(audience_id).waiting == 3
     assert workshop.deployment.keyring.key_ids == [KEY_ID]
+
+
+def post(service: Service, token: str, **event: Any) -> requests.Response:
+    """A call under a key of its own."""
+    body = {"audience": "31001", "operation": "add", "email": address(5)} | event
+    return service.post("/v1/events", token, json=body, headers={"Idempotency-Key": "call-1"})
+
+
+def test_a_call_that_is_lost_can_come_again_under_its_own_key(
+    workshop: Workshop, serve: Callable[[Workshop], Service], tmp_path: Path
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    service = serve(workshop)
+    token = service.token()
+    assert post(service, token).json()["accepted"] == 1
+    nothing_runs(workshop)
+    pinfold(workshop, tmp_path, NEW, "keys", "forget", KEY_ID, "--yes")
+    use_keys(workshop, NEW)
+    again = post(serve(workshop), token)
+    assert (again.status_code, again.json()["accepted"]) == (200, 1)
+    replace_token(workshop.deployment, "main", TOKEN)
+    assert workshop.flush(audience_id) is not None
+    workshop.deliver_all()
+    assert workshop.members() == {sha1_hex(address(5))}
+    book = workshop.book(audience_id)
+    assert (book.received, book.not_forwarded, book.sent, book.balanced) == (2, 1, 1, True)
+
+
+def test_a_file_that_is_lost_can_be_staged_again_and_a_message_of_the_broker_come_again(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    file = tmp_path / "events.csv"
+    file.write_text(f"audience,operation,email\n31001,add,{address(5)}\n")
+    assert pinfold(workshop, tmp_path, KEY, "stage", str(file)).returncode == 0
+    stage(Intake(workshop.deployment, "queue"), [email_event(6)], message_ids=b"broker's")
+    nothing_runs(workshop)
+    pinfold(workshop, tmp_path, NEW, "keys", "forget", KEY_ID, "--yes")
+    use_keys(workshop, NEW)
+    done = pinfold(workshop, tmp_path, NEW, "stage", str(file), "--resume")
+    assert (done.returncode, workshop.book(audience_id).waiting) == (0, 1), done.stderr
+    assert received_before(workshop.deployment, "queue", {b"broker's"}) == set()
+    workshop.assert_books_balance()
+
+
+def test_however_many_messages_there_were_all_may_come_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.ready(forward_device_id=False)
+    intake = Intake(workshop.deployment, "source shop")
+    messages = [Message([email_event(number)], key_of(number)) for number in range(5)]
+    stage_messages(intake, messages)
+    for number in range(5, 10):
+        workshop.stage(email_event(number), key=f"call {number}")
+    nothing_runs(workshop)
+    monkeypatch.setattr("app.writing_off.SLICE", 2)
+    use_keys(workshop, NEW)
+    assert forget_key(workshop.deployment, KEY_ID).waiting.messages == 10
+    intake = Intake(workshop.deployment, "source shop")
+    assert [each.accepted for each in stage_messages(intake, messages)] == [1] * 5
+    for number in range(5, 10):
+        assert not workshop.stage(email_event(number), key=f"call {number}").duplicate
+    workshop.assert_books_balance()
+
+
+@pytest.mark.parametrize("given_up", ["forget", "drop"])
+def test_where_nothing_is_lost_with_a_key_a_call_still_counts_once(
+    workshop: Workshop, serve: Callable[[Workshop], Service], tmp_path: Path, given_up: str
+) -> None:
+    audience_id = workshop.ready(forward_device_id=False)
+    service = serve(workshop)
+    token = service.token()
+    first = post(service, token)
+    assert workshop.flush(audience_id) is not None
+    workshop.deliver_all()
+    nothing_runs(workshop)
+    if given_up == "forget":
+        pinfold(workshop, tmp_path, NEW, "keys", "forget", KEY_ID, "--yes")
+    else:
+        use_keys(workshop, f"{NEW},{KEY}")
+        rotate(workshop.deployment)
+        drop_key(workshop.deployment, KEY_ID)
+    use_keys(workshop, NEW)
+    service = serve(workshop)
+    again = post(service, token)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert workshop.book(audience_id).received == 1
+
+
+def test_another_body_under_a_key_is_still_refused_after_a_key_was_dropped(
+    workshop: Workshop, serve: Callable[[Workshop], Service]
+) -> None:
+    workshop.ready(forward_device_id=False)
+    use_keys(workshop, f"{NEW},{KEY}")
+    rotate(workshop.deployment)
+    drop_key(workshop.deployment, KEY_ID)
+    service = serve(workshop)
+    token = service.token()
+    assert post(service, token).status_code == 200
+    assert post(service, token, email=address(6)).status_code == 409
 
 
 def test_a_source_whose_signing_key_is_lost_still_lets_nobody_in_unsigned(

@@ -7,20 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from app.audiences import deactivate
 from app.connections import add_connection, replace_token
 from app.errors import LeaseLost
 from app.lease import try_claim, write_under
 from app.logins import Tokens
 from app.observing import observe_due_once
 from app.processes import Presence
+from app.remembering import Message, key_of, stage_messages
 from app.renewing import Renewal, renew
+from app.rolling import roll_over
 from app.sandbox.embedded_postgres import PostgresServer
 from app.sandbox.pinterest import DEFAULT_APP_ID, DEFAULT_APP_SECRET
+from app.staging import Intake
 from app.tables import customer_list
 from tests.faults.doomed import die_in
 from tests.faults.hands_of_time import let_pass
 from tests.faults.restored import BATCH, Installation
-from tests.workshop import ACCOUNT, TOKEN, Workshop, emails
+from tests.workshop import ACCOUNT, TOKEN, Workshop, digests, email_event, emails
 
 
 def test_what_waited_at_the_backup_can_be_given_up_by_name(lost: Installation) -> None:
@@ -34,6 +38,29 @@ def test_what_waited_at_the_backup_can_be_given_up_by_name(lost: Installation) -
     lost.work()
     assert workshop.patches() == before
     lost.assert_sound()
+
+
+def test_what_is_given_up_can_be_sent_again_under_the_ids_it_had(
+    installation: Installation,
+) -> None:
+    workshop = installation.workshop
+    audience_id = workshop.ready(forward_device_id=False)
+    message = Message(emails(range(3)), key_of("a message"))
+    intake = Intake(workshop.deployment, "source shop")
+    stage_messages(intake, [message])
+    workshop.stage(email_event(3), key="a call")
+    installation.back_up()
+    installation.lose_and_restore()
+    installation.recover()
+    assert stage_messages(intake, [message])[0].duplicate  # it waits still
+    workshop.execute("DELETE FROM process")
+    installation.recover("--give-up-waiting")
+    assert workshop.book(audience_id).waiting == 0
+    assert stage_messages(intake, [message])[0].accepted == 3
+    assert not workshop.stage(email_event(3), key="a call").duplicate
+    installation.work()
+    assert workshop.members() == digests(range(4))
+    installation.assert_sound()
 
 
 def test_recovering_twice_changes_no_charge_and_loses_nothing(lost: Installation) -> None:
@@ -102,6 +129,58 @@ def test_counters_that_come_late_still_raise_the_charge(installation: Installati
     observe_due_once(workshop.deployment)
     assert workshop.list_row(audience_id).charged == 41
     installation.assert_sound()
+
+
+def test_counters_that_come_late_raise_the_charge_of_a_list_that_was_rolled_over(
+    installation: Installation,
+) -> None:
+    workshop = installation.workshop
+    audience_id = workshop.ready(forward_device_id=False)
+    installation.send(*emails(range(40)))
+    assert workshop.flush(audience_id) is not None
+    older_id = workshop.list_id(audience_id)
+    roll_over(workshop.deployment, audience_id)
+    installation.back_up()
+    workshop.simulator.behaviour.counter_delay = 3_600.0
+    workshop.deliver_all()
+    installation.lose_and_restore()
+    installation.recover("--allowance", "0")
+    workshop.simulator.books.settle_counters()
+    installation.observe()
+    charged = "SELECT charged FROM customer_list WHERE id = :l"
+    assert workshop.value(charged, l=older_id) == 41  # before its lane goes out once more
+    installation.assert_sound()
+
+
+def test_counters_that_come_late_raise_the_charge_of_a_deactivated_audience(
+    installation: Installation,
+) -> None:
+    workshop = installation.workshop
+    audience_id = workshop.ready(forward_device_id=False)
+    installation.back_up()
+    workshop.simulator.behaviour.counter_delay = 3_600.0
+    installation.send(*emails(range(40)))
+    installation.work()
+    installation.lose_and_restore()
+    installation.recover("--allowance", "0")
+    deactivate(workshop.deployment, audience_id)  # as was done since the backup
+    workshop.simulator.books.settle_counters()
+    installation.observe()
+    assert workshop.list_row(audience_id).charged == 41  # it may be activated again
+    let_pass(workshop, 8 * 86_400)
+    assert installation.observe() == 0
+
+
+def test_what_is_gone_and_takes_no_uploads_waits_for_nobody(installation: Installation) -> None:
+    workshop = installation.workshop
+    audience_id = workshop.ready(forward_device_id=False)
+    installation.back_up()
+    installation.lose_and_restore()
+    installation.recover()
+    deactivate(workshop.deployment, audience_id)
+    installation.vanish()
+    installation.observe()
+    assert workshop.list_row(audience_id).held_reason is None
 
 
 def test_no_proof_ever_gives_back_what_a_recovery_charged(
@@ -204,6 +283,26 @@ def test_it_refuses_while_a_process_runs_that_does_not_know_of_the_loss(
             True,
         )
         assert "recovered" in lost.recover("--while-running")
+
+
+def test_a_backup_without_any_connection_is_recovered_once_one_is_made(
+    installation: Installation,
+) -> None:
+    workshop = installation.workshop
+    installation.back_up()
+    workshop.ready(forward_device_id=False)
+    installation.send(*emails(range(7)))
+    installation.work()
+    installation.lose_and_restore()
+    done = installation.pinfold("recover", "--backup-taken", installation.taken, "--yes")
+    assert (done.returncode, "`pinfold connect NAME`" in done.stderr) == (1, True)
+    workshop.connect(forward_device_id=False)
+    installation.recover()
+    audience_id = workshop.activate()
+    workshop.end_quarantine()
+    workshop.deliver_all()
+    assert workshop.list_row(audience_id).charged == 1 + 7 + BATCH
+    installation.assert_sound()
 
 
 @pytest.mark.parametrize("time", ["yesterday", "2026-02-03T04:00", "2999-01-01T00:00Z"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from app.audiences import activate
 from app.connections import list_connections, open_client
 from app.creation import placeholder
 from tests.faults.restored import BATCH, Installation
-from tests.workshop import emails
+from tests.workshop import Workshop, emails
 
 
 def test_after_a_restore_the_guide_makes_membership_and_the_books_right(
@@ -75,6 +76,37 @@ def test_a_list_found_again_counts_all_that_it_ever_had(lost: Installation) -> N
     assert row.pinterest_audience_id is not None
     assert row.charged == 1 + 7 + BATCH
     lost.assert_sound()
+
+
+def test_a_connection_made_after_the_backup_is_made_again_and_none_of_its_lists_twice(
+    installation: Installation,
+) -> None:
+    workshop = installation.workshop
+    workshop.ready(forward_device_id=False)
+    installation.back_up()
+    activate_over_another(workshop)
+    installation.send(*emails(range(7), audience="31003"))
+    installation.work()
+    installation.lose_and_restore()
+    installation.recover()
+    audience_id = activate_over_another(workshop)
+    workshop.end_quarantine()
+    workshop.deliver_all()
+    row = workshop.list_row(audience_id)
+    assert row.pinterest_list_id == workshop.simulator.books.list_named("Later-EMAIL")["id"]
+    assert row.charged == 1 + 7 + BATCH
+    installation.send_again()
+    installation.work()
+    assert workshop.members("Later-EMAIL") == installation.due("31003")
+    installation.assert_sound()
+
+
+def activate_over_another(workshop: Workshop) -> int:
+    """Connect once more, and forward an audience over that; returns the audience's id."""
+    workshop.connect("later", forward_device_id=False)
+    audience_id = activate(workshop.deployment, "Later", "31003", "later").audience_id
+    workshop.deliver_all()
+    return audience_id
 
 
 def test_a_name_that_two_new_lists_have_is_left_to_a_person(lost: Installation) -> None:
