@@ -3,7 +3,7 @@
     python -m tests.canaries DIRECTORY
 
 prints what was searched and where a canary stands. It ends with 0 when there is none, with 1 when
-there is, and with 2 when it did not even find the control word that is known to be there.
+there is, and with 2 when it did not even find the control word in each place known to hold it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import mmap
 import os
 import sys
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha1
@@ -22,7 +23,9 @@ WORD = "quokkawallaby"
 PUBLISHED = "numbatbilby"
 """Stands in those that were published: the broker has them by the upstream's own doing."""
 CONTROL = "pademelonpotoroo"
-"""Stands in every log and file that can be searched at all."""
+"""Stands in logs of each of these places: a search that does not come by it proves nothing."""
+PLACES = ("servers", "tests")
+"""Where the files and logs of servers are kept, and the logs of the processes that tests start."""
 ADDRESSES = [f"canary{number}.{WORD}@example.org" for number in range(5)]
 DEVICE = "3f1c9a52-7d40-4b8e-9a61-0c5d2e7f8a"
 DEVICES = [f"{DEVICE}{number:02d}" for number in range(5)]
@@ -96,16 +99,19 @@ def contains(path: Path, needles: Iterable[bytes]) -> list[bytes]:
 
 def search(directory: Path) -> int:
     """Search all files of a directory and print what was found; the status to end with."""
-    found, controls, files, size = 0, 0, 0, 0
+    found, files, size = 0, 0, 0
+    controls: Counter[str] = Counter()
     for path in files_below(directory):
         files, size = files + 1, size + path.stat().st_size
-        controls += bool(contains(path, [CONTROL.encode()]))
+        if path.suffix == ".log" and contains(path, [CONTROL.encode()]):
+            controls[path.relative_to(directory).parts[0]] += 1
         for needle in contains(path, KNOWN):
             found += 1
             print(f"{path.relative_to(directory)} holds {needle!r}")
     print(f"{found} canaries in {files:,} files of {size:,} bytes")
-    print(f"{controls} of the files hold the control word that was planted")
-    if not controls:
+    for place in PLACES:
+        print(f"{controls[place]} of the logs in {place} hold the control word that was planted")
+    if not all(controls[place] for place in PLACES):
         return 2
     return 1 if found else 0
 

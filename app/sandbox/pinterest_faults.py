@@ -5,7 +5,8 @@ Before anything is applied:
     expired_token, missing_scope, forbidden, gone, too_large, conflict, teapot, redirect, html,
     drop_before (the connection closes without a reply)
 After it was applied:
-    server_error_after, created (201), slow, drop_after, reset_after, truncated, garbage, huge, drip
+    server_error_after, created (201), slow, drop_after, reset_after, half_status (the connection
+    closes within the status line), truncated, garbage, huge, drip
 While the client waits in vain:
     late (nothing is ever answered; it is applied `seconds` later, the client may be gone)
 """
@@ -35,7 +36,9 @@ _REFUSALS = {
     "teapot": (418, 7418, "I'm a teapot."),
 }
 _INSTEAD = {"drop_before", "redirect", "html", *_REFUSALS} - {"server_error_after"}
-_AFTER = {"drop_after", "reset_after", "slow", "truncated", "garbage", "huge", "drip", "created"}
+_UNANSWERED = {"drop_after": "drop", "reset_after": "reset", "half_status": "half_status"}
+"""How they go over the wire."""
+_AFTER = {"slow", "truncated", "garbage", "huge", "drip", "created", *_UNANSWERED}
 FAULTS = frozenset(_INSTEAD | _AFTER | {"server_error_after", "late"})
 _RATE_HEADERS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 _PAGE = b"<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>"
@@ -234,8 +237,8 @@ def _instead(script: Script, call: Call) -> Reply:
 def _spoiled(script: Script, reply: Reply) -> Reply:
     options = script.options
     match script.fault:
-        case "drop_after" | "reset_after":
-            return Reply(None, delivery=script.fault.removesuffix("_after"))
+        case "drop_after" | "reset_after" | "half_status":
+            return Reply(None, delivery=_UNANSWERED[script.fault])
         case "server_error_after":
             return _refusal(script)
         case "created":

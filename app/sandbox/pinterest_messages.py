@@ -19,7 +19,7 @@ class Reply:
     """None withholds a header that every reply would otherwise carry."""
     content_type: str = "application/json"
     delivery: str = "whole"
-    """`whole`, `drop`, `reset`, `truncated`, `huge` or `drip`."""
+    """`whole`, `drop`, `reset`, `half_status`, `truncated`, `huge` or `drip`."""
     seconds: float = 0.0
     """Pause before each byte of a `drip`."""
     size: int = 0

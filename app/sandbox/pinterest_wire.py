@@ -116,6 +116,8 @@ class _Connection(BaseHTTPRequestHandler):
     def _deliver(self, reply: Reply) -> None:
         if reply.status is None:
             self.close_connection, self._reset = True, reply.delivery == "reset"
+            if reply.delivery == "half_status":
+                self.connection.sendall(b"HTTP/1.1 20")
             return
         payload = reply.payload if self.command != "HEAD" else b""
         match reply.delivery:

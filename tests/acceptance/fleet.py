@@ -59,6 +59,18 @@ FAST = {
     "PINFOLD_RECORDS_PER_REQUEST": "200",
     "PINFOLD_FLUSH_MESSAGES": "1",
 }
+PATIENT = {
+    "PINFOLD_READ_TIMEOUT": "20",
+    "PINFOLD_CALL_DEADLINE": "25",
+    "PINFOLD_DEAD_MAN": "30",
+    "PINFOLD_LEASE": "35",
+    "PINFOLD_QUARANTINE": "40",
+    "PINFOLD_FLUSH_AGE": "60",
+}
+"""So that no request is given up because the machine is slow."""
+GRACE_S = 120.0
+"""For a worker to stop, as in docker-compose.yml. Now and then one with nothing left to do takes
+half a minute: its pool waits for the main process to count results, which has stopped counting."""
 READY_S = 60.0
 DRAINED_S = 90.0
 
@@ -92,7 +104,7 @@ class Fleet:
             directory=self.directory,
             ready=lambda: sign in read_log(log),
             patience=READY_S,
-            grace=20,
+            grace=GRACE_S,
             death_signal=signal.SIGKILL,
         )
         self.children.append(child)

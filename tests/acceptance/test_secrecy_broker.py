@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from kombu import Message
 
+from app.sandbox.embedded_valkey import EmbeddedValkey
 from tests.acceptance.conftest import FleetMaker
 from tests.acceptance.fleet import happens
 from tests.acceptance.publishing import DEAD, EVENTS, publish, ready, take
@@ -11,6 +16,16 @@ from tests.canaries import ADDRESSES, DEVICE, DEVICES, WORD, Place, shapes, spel
 
 OURS = spellings(WORD, DEVICE).union(*map(shapes, [*ADDRESSES, *DEVICES]))
 QUEUES = (DEAD, "flush", "deliver", "upkeep")
+
+
+@pytest.fixture
+def valkey_url(tmp_path: Path) -> Iterator[str]:
+    """The address of a Valkey of the test's own, without a file: what upstream publishes here names
+    canaries, and the files of servers are searched for them in the end."""
+    server = EmbeddedValkey(tmp_path, durable=False)
+    server.start()
+    yield server.url()
+    server.stop()
 
 
 def test_what_waits_in_the_queues_names_nobody(broker_url: str, fleets: FleetMaker) -> None:

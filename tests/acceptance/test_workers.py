@@ -18,6 +18,7 @@ from app.sandbox.pinterest import PinterestSimulator
 from app.sandbox.stack import free_port
 from tests.acceptance.conftest import FleetMaker
 from tests.acceptance.fleet import (
+    GRACE_S,
     Fleet,
     assert_refused_with,
     happens,
@@ -28,6 +29,7 @@ from tests.acceptance.fleet import (
 )
 from tests.acceptance.task_events import watched_tasks
 from tests.acceptance.turnstile import Turnstile
+from tests.canaries import CONTROL
 
 UNKNOWN = "SELECT count(*) FROM attempt WHERE state = 'unknown'"
 IN_FLIGHT = "SELECT count(*) FROM attempt WHERE state = 'in_flight'"
@@ -69,7 +71,7 @@ def processed(fleet: Fleet, name: str) -> int:
 
 def test_events_become_members_and_every_batch_is_sent_once(fleet: Fleet) -> None:
     fleet.activate("31001", "Spring sale")
-    fleet.worker()
+    fleet.worker(CONTROL)  # its log tells its name, which the search for canaries must come by
     fleet.beat()
     fleet.stage_traffic("31001", 4_000)
     assert_all_is_right(fleet)
@@ -206,7 +208,7 @@ def test_sigterm_at_load_leaves_no_request_without_a_known_end(busy: Fleet) -> N
     stage_both(busy)
     happens(lambda: busy.writes() > 4 and busy.count(IN_FLIGHT) > 0)
     worker.ask_to_stop()
-    happens(worker.died, 15)
+    happens(worker.died, GRACE_S)
     assert busy.waiting() > 0, "it stopped only when nothing was left"
     assert busy.count(UNKNOWN) + busy.count(IN_FLIGHT) == 0
     busy.worker("second")

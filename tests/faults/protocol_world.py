@@ -36,11 +36,13 @@ from tests.faults.mortal_workers import (
     armed,
 )
 from tests.faults.promises import Promises
-from tests.faults.reckoning import Said, Switches, Word, words_of
+from tests.faults.reckoning import LISTS, Said, Switches, Word, words_of
 from tests.faults.slow_calls import SlowCall, committing_slowly
 from tests.workshop import Workshop
 
 AUDIENCES = {"31001": "VIP", "31002": "Buyers"}
+KIND_OF = {"EMAIL": "email", "MAID": "device_id"}
+"""The switch of a connection that decides about a list."""
 SETTINGS: dict[str, Any] = {
     "connect_timeout": 20,
     "read_timeout": 30,
@@ -242,13 +244,16 @@ class World:
     def _note_charge(self, step: Step) -> None:
         """A charge keeps to the cap, and none is made while an earlier upload may still land."""
         row = self.workshop.rows(
-            "SELECT a.*, l.charged FROM attempt a JOIN customer_list l ON l.id = a.customer_list_id"
+            "SELECT a.*, l.charged, l.audience_id, l.list_type"
+            " FROM attempt a JOIN customer_list l ON l.id = a.customer_list_id"
             " ORDER BY a.id DESC LIMIT 1"
         )[0]
         if row.id <= self._last_attempt:
             return  # there was no room: nothing was charged
         self._last_attempt, step.attempt = row.id, row
         step.answered, step.charged_at = False, self.clock.monotonic()
+        assert self.states[row.audience_id] == "active", "its audience is not active"
+        assert self.is_forwarded(row.list_type), "its kind is switched off"
         if row.record_count:
             reserved = row.purpose != "REMOVE"
             limit = max(cap - reserve * reserved for cap, reserve in step.limits)
@@ -285,6 +290,37 @@ class World:
         for step in self.frozen:
             step.limits.append(self.limit)
 
+    def is_forwarded(self, list_type: str) -> bool:
+        return self.forwards[KIND_OF[list_type]]
+
+    def audience_and_kind(self, list_id: int) -> tuple[int, str]:
+        """Of a list: the number of its audience, and what has to be forwarded for it."""
+        (row,) = self.workshop.rows(
+            "SELECT audience_id, list_type FROM customer_list WHERE id = :id", id=list_id
+        )
+        return self.audience_ids.index(row.audience_id), KIND_OF[row.list_type]
+
+    # What must hold.
+
+    def check(self) -> None:
+        """After every move."""
+        self._note_what_stands()
+        self.promises.check()
+
+    def _note_what_stands(self) -> None:
+        """Which uploads have met a low cap, or were there while they might not be sent."""
+        for number, upload in self.promises.uploads.items():
+            ended = self.states[upload.audience_id] == "deactivated"
+            for list_type in LISTS:
+                if self.limit[0] < CAP:
+                    self.promises.under_a_low_cap.add((number, list_type))
+                if ended or not self.is_forwarded(list_type):
+                    self.promises.switched_off.add((number, list_type))
+
+    def judge(self) -> None:
+        """Once all is delivered; counts what had to be delivered whatever befell."""
+        self.met["strict"] += self.promises.judge()
+
     # The end.
 
     def drain(self) -> None:
@@ -301,7 +337,7 @@ class World:
             for audience_id in due:
                 self.cut(audience_id)
             self._deliver_all()
-            self.promises.check()
+            self.check()
             if not any(book.waiting for book in read_books(self.deployment)):
                 return
         raise AssertionError("what was accepted is not delivered")

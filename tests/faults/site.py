@@ -20,14 +20,22 @@ from app.books import read_books
 from app.sandbox.children import Child
 from app.sandbox.stack import free_port
 from tests.acceptance.callers import AUDIENCE, Doors, Load
-from tests.acceptance.fleet import CELERY, PINFOLD, Fleet, eventually, exit_code, happens, pool_of
+from tests.acceptance.fleet import (
+    CELERY,
+    GRACE_S,
+    PINFOLD,
+    Fleet,
+    eventually,
+    exit_code,
+    happens,
+    pool_of,
+)
 from tests.faults.upstreams import Publisher, Stager, sending
 from tests.workshop import Workshop
 
 QUEUE, STAGED = "31002", "31003"
-GRACES_S = {"beat": 60, "intake": 60, "api": 60, "worker": 120}
-"""As in docker-compose.yml. Now and then a worker with nothing left to do takes half a minute: its
-pool waits for the main process to count results, which has stopped counting."""
+GRACES_S = {"beat": 60, "intake": GRACE_S, "api": 60, "worker": GRACE_S}
+"""As in docker-compose.yml, but for beat, which is left with Docker's own there."""
 PATIENCE_S = 120.0
 IN_FLIGHT = "SELECT count(*) FROM attempt WHERE state = 'in_flight'"
 IN_DOUBT = "SELECT count(*) FROM attempt WHERE state IN ('unknown', 'in_flight')"

@@ -10,16 +10,20 @@ import os
 import random
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+import requests
 from celery import Celery
 
 from app.sandbox.embedded_valkey import EmbeddedValkey
+from app.sandbox.stack import free_port
 from tests.acceptance.conftest import FleetMaker
-from tests.acceptance.fleet import Fleet, happens
+from tests.acceptance.fleet import PINFOLD, Fleet, happens
 from tests.faults.aftermath import (
     SENT_TWICE,
     assert_all_is_right,
@@ -27,7 +31,13 @@ from tests.faults.aftermath import (
     stage_both,
     writes_go_on,
 )
+from tests.service import Service
+from tests.workshop import sha1_hex
 from workers.configuration import configuration
+
+NOT_MADE = "SELECT count(*) FROM customer_list WHERE pinterest_list_id IS NULL"
+TIMEOUT_S = 10.0
+"""Of one attempt to speak to the broker."""
 
 
 @pytest.fixture
@@ -79,15 +89,47 @@ def silent(broker: EmbeddedValkey) -> Iterator[None]:
         os.kill(broker.pid, signal.SIGCONT)
 
 
+@pytest.fixture
+def api(busy: Fleet) -> Iterator[Service]:
+    """`pinfold api`, among the processes of the fleet."""
+    service = Service(busy.deployment, free_port(0))
+    command = (*PINFOLD, "api", "--port", str(service.port))
+    busy.start("api", command, "listening on")
+    happens(partial(is_ready, service))
+    yield service
+    service.close()
+
+
+def is_ready(service: Service) -> bool:
+    with suppress(requests.ConnectionError):
+        return service.get("/readyz").ok
+    return False
+
+
+def accept_one(api: Service, secret: str, audience: str) -> float:
+    """Have one event accepted for an audience; how many seconds that took."""
+    event = {"audience": audience, "operation": "add", "email": f"crm.{audience}@example.org"}
+    began = time.monotonic()
+    answer = api.post("/in/crm", secret, json=event)
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+    return time.monotonic() - began
+
+
 def test_a_silent_broker_holds_up_no_intake_and_nobody_who_publishes_for_long(
-    busy: Fleet, broker: EmbeddedValkey
+    busy: Fleet, broker: EmbeddedValkey, api: Service
 ) -> None:
     worker, beat = busy.worker(), busy.beat()
+    secret = api.source("crm", "events", activate_unknown=True)
     with silent(broker):
         stage_both(busy, 2_000)
+        # a new audience has two lists to ring for, one after the other; a known one none
+        assert TIMEOUT_S < accept_one(api, secret, "31009") < 3 * TIMEOUT_S
+        assert accept_one(api, secret, "31009") < TIMEOUT_S
         done = busy.pinfold("flush", "Spring sale")  # has a minute: three tries of ten seconds
         assert done.returncode == 0, done.stderr
+    happens(lambda: busy.count(NOT_MADE) == 0)
     assert_all_is_right(busy)
+    assert sha1_hex("crm.31009@example.org") in busy.members("31009-EMAIL")
     assert not worker.died()
     assert not beat.died()
 

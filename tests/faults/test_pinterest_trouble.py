@@ -126,8 +126,8 @@ def test_what_pinterest_applies_after_our_timeout_never_undoes_a_later_upload(
         connect_timeout=0.5,
         read_timeout=0.8,
         call_deadline=1,
-        dead_man=1.2,
-        lease=1.5,
+        dead_man=3,  # far beyond: where it strikes, it ends this process and all of its tests
+        lease=3.5,
         quarantine=2 * applied_after,
         backoff_first=0.1,
     )

@@ -30,6 +30,7 @@ from tests import history
 from tests.acceptance.callers import AUDIENCE, KEYED, UNKEYED, Caller, Doors
 from tests.acceptance.fleet import (
     AD_ACCOUNT,
+    PATIENT,
     PINFOLD,
     TOKEN,
     Fleet,
@@ -48,16 +49,6 @@ PACE_S = 0.05
 SOME = 5
 """Calls, or turns of a worker, after which something has gone on working."""
 LONG_S = 180.0
-PATIENT = {
-    "PINFOLD_READ_TIMEOUT": "20",
-    "PINFOLD_CALL_DEADLINE": "25",
-    "PINFOLD_DEAD_MAN": "30",
-    "PINFOLD_LEASE": "35",
-    "PINFOLD_QUARANTINE": "40",
-    "PINFOLD_FLUSH_AGE": "60",
-    "PINFOLD_RECORDS_PER_REQUEST": "20",
-}
-"""So that no request is given up because the machine is slow."""
 SENT = re.compile(r"Task pinfold\.deliver\[.*succeeded in .*: '[1-9]\d* requests'")
 NEWEST, NEEDED = steps()[-1].revision, needed_revision()
 
@@ -172,7 +163,7 @@ def fleet(
     tmp_path: Path, empty_database: str, valkey_url: str, simulator: PinterestSimulator
 ) -> Iterator[Fleet]:
     """An installation without a schema."""
-    settings = PATIENT | {"TMPDIR": str(tmp_path)}
+    settings = PATIENT | {"PINFOLD_RECORDS_PER_REQUEST": "20", "TMPDIR": str(tmp_path)}
     made = make_fleet(tmp_path, empty_database, valkey_url, simulator, **settings)
     yield made
     made.stop()

@@ -51,6 +51,7 @@ def test_a_worker_that_runs_out_of_what_it_needs_loses_nothing_and_passes_no_cap
     stage_both(busy, day=1)
     happens(lambda: is_in_trouble(busy, worker, pool), 120)
     busy.worker("healthy")
+    stage_both(busy, day=2)  # all else may be done by now
     writes_go_on(busy)
     kill(worker)
     busy.pinfold("retry")  # a chunk that no worker could read is set aside until then

@@ -13,7 +13,7 @@ import pytest
 
 from app.sandbox.embedded_valkey import EmbeddedValkey
 from tests.acceptance.conftest import FleetMaker
-from tests.acceptance.fleet import BEAT_S, Fleet, exit_code, happens, read_log
+from tests.acceptance.fleet import BEAT_S, PATIENT, Fleet, exit_code, happens, read_log
 from tests.faults.site import IN_DOUBT, QUEUE, RECEIVED, site_under_load
 from tests.faults.upstreams import Publisher, sending
 
@@ -24,8 +24,8 @@ BY_PEOPLE = 1
 pytestmark = pytest.mark.slow
 
 
-def loaded(fleets: FleetMaker, broker_url: str) -> Fleet:
-    return fleets(broker_url, PINFOLD_RECORDS_PER_REQUEST="1000")
+def loaded(fleets: FleetMaker, broker_url: str, **times: str) -> Fleet:
+    return fleets(broker_url, **(times | {"PINFOLD_RECORDS_PER_REQUEST": "1000"}))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_stopping_everything_at_full_load_leaves_nothing_in_doubt(
     request: pytest.FixtureRequest, fleets: FleetMaker, broker: str, rounds: int
 ) -> None:
     """Fifty stops of each: five workers, beats and intakes at once, and a service of five."""
-    fleet = loaded(fleets, request.getfixturevalue(f"{broker}_url"))
+    fleet = loaded(fleets, request.getfixturevalue(f"{broker}_url"), **PATIENT)
     with site_under_load(fleet, AT_ONCE) as site:
         for _ in range(rounds):
             site.wait_for_full_load()
@@ -54,7 +54,7 @@ def test_stopping_everything_at_full_load_leaves_nothing_in_doubt(
 def test_being_told_twice_or_by_a_key_ends_everything_as_gently(
     fleets: FleetMaker, valkey_url: str, signals: list[Signals], status: int
 ) -> None:
-    fleet = loaded(fleets, valkey_url)
+    fleet = loaded(fleets, valkey_url, **PATIENT)
     with site_under_load(fleet, 1) as site:
         site.wait_for_full_load()
         ended = site.end_by(signals)
@@ -69,8 +69,11 @@ def test_being_told_twice_or_by_a_key_ends_everything_as_gently(
 def test_a_worker_that_must_end_now_loses_nothing(
     fleets: FleetMaker, valkey_url: str, times: int
 ) -> None:
-    """SIGQUIT lets requests under way end, the second one does not."""
-    fleet = loaded(fleets, valkey_url)
+    """SIGQUIT lets requests under way end, the second one does not.
+
+    What that leaves in doubt waits for the quarantine, so its times are the usual short ones.
+    """
+    fleet = loaded(fleets, valkey_url, **(PATIENT if times == 1 else {}))
     with site_under_load(fleet, 1) as site:
         site.wait_for_full_load()
         (status,) = site.end_by([SIGQUIT] * times, "worker").values()

@@ -61,6 +61,7 @@ def list_id(client: PinterestClient, simulator: PinterestSimulator) -> str:
         ("drop_before", {}, UNKNOWN, None),
         ("drop_after", {}, UNKNOWN, None),
         ("reset_after", {}, UNKNOWN, None),
+        ("half_status", {}, UNKNOWN, None),
         ("slow", {"seconds": 0.8}, UNKNOWN, None),
         ("late", {"seconds": 0.8}, UNKNOWN, None),
         ("created", {}, SENT, 201),

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.canaries import ADDRESSES, CONTROL, DEVICES, search
+from tests.canaries import ADDRESSES, CONTROL, DEVICES, PLACES, search
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     (tmp_path / "servers").mkdir()
     (tmp_path / "servers" / "postgres.log").write_text(f"ERROR: no column {CONTROL}\n")
+    (tmp_path / "tests" / "test_one").mkdir(parents=True)
+    (tmp_path / "tests" / "test_one" / "worker.log").write_text(f"{CONTROL}@fleet ready\n")
     return tmp_path
 
 
@@ -24,8 +26,9 @@ def test_nothing_but_the_control_word_is_well(
     (kept / "empty.log").touch()
     assert search(kept) == 0
     told = capsys.readouterr().out
-    assert "0 canaries in 2 files of 34 bytes" in told
-    assert "1 of the files hold the control word" in told
+    assert "0 canaries in 3 files of 63 bytes" in told
+    assert "1 of the logs in servers hold the control word" in told
+    assert "1 of the logs in tests hold the control word" in told
 
 
 @pytest.mark.parametrize(
@@ -50,8 +53,15 @@ def test_a_canary_is_found_in_each_shape(
 
 
 def test_a_search_that_does_not_find_what_is_there_fails(tmp_path: Path) -> None:
-    (tmp_path / "pytest.txt").write_text("all is well\n")
+    (tmp_path / "pytest.txt").write_text(f"all is well, {CONTROL} too\n")
     assert search(tmp_path) == 2
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_of_which_no_log_was_kept_fails_the_search(kept: Path, place: str) -> None:
+    for path in list((kept / place).rglob("*.log")):
+        path.rename(path.with_suffix(".aof"))
+    assert search(kept) == 2
 
 
 def test_a_link_that_leads_elsewhere_is_followed(

@@ -87,7 +87,7 @@ def test_poison_can_be_told_by_a_predicate(pinterest: Caller) -> None:
     assert refusal(pinterest.patch(list_id, "ADD", "xb")) == (400, 1)
 
 
-@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "reset_after"])
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "reset_after", "half_status"])
 @pytest.mark.parametrize("operation", ["patch", "create_list"])
 def test_a_broken_connection_hides_whether_it_was_applied(
     pinterest: Caller, fault: str, operation: str
@@ -99,6 +99,7 @@ def test_a_broken_connection_hides_whether_it_was_applied(
     with pytest.raises(requests.ConnectionError) as failure:
         pinterest.lists(method, path, json=body)
     assert ("reset by peer" in str(failure.value)) == (fault == "reset_after")
+    assert ("BadStatusLine" in str(failure.value)) == (fault == "half_status")
     applied = fault != "drop_before"
     last = pinterest.books.writes()[-1]
     assert (last.applied, last.status, last.digests) == (applied, None, ["b"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from tests.faults.torture.people import Change, Diary
 from tests.faults.torture.reckoning import Reckoning, reckon
 from tests.faults.torture.secrecy import leaks
 from tests.faults.torture.stalls import Stalls
-from tests.faults.torture.verdicts import judge_cap, judge_members, judge_order, judge_pace
+from tests.faults.torture.verdicts import (
+    CAP,
+    Batches,
+    judge_cap,
+    judge_ends,
+    judge_loss,
+    judge_members,
+    judge_order,
+    judge_pace,
+)
 from tests.faults.torture.witness import Seen
 
 LISTED = "4189001"
@@ -20,7 +30,12 @@ ANA, LI = "a" * 40, "b" * 40
 
 
 def a_request(
-    number: int, operation: str, *digests: str, at: float, applied: int | None = None
+    number: int,
+    operation: str,
+    *digests: str,
+    at: float,
+    applied: int | None = None,
+    status: int | None = 200,
 ) -> RequestRecord:
     return RequestRecord(
         sequence=number,
@@ -35,14 +50,16 @@ def a_request(
         record_count=len(digests),
         token="",
         records=",".join(digests),
-        status=200,
+        status=status,
         applied_at=at if applied else None,
         applied_sequence=applied,
     )
 
 
-def an_attempt(number: int, upload: int, purpose: str, at: float, until: float) -> Attempt:
-    return Attempt(number, 1, upload, purpose, 1, at, "sent", until)
+def an_attempt(
+    number: int, upload: int, purpose: str, at: float, until: float, state: str = "sent"
+) -> Attempt:
+    return Attempt(number, 1, upload, purpose, 1, at, state, until)
 
 
 def a_list(*attempts: Attempt, cap: int = 100) -> CustomerList:
@@ -74,8 +91,9 @@ def no_stall(_: float) -> float:
 def test_two_requests_in_order_are_fine(reckoning: Reckoning) -> None:
     each = both()
     assert match_requests([each], [ADDED, REMOVED], reckoning, no_stall) == []
-    assert judge_order(each, reckoning) == judge_pace(each) == []
+    assert judge_order(each) == judge_pace(each) == judge_ends(each) == []
     assert judge_cap(each, [ADDED, REMOVED]) == []
+    assert judge_loss(each, reckoning, Counter()) == []
 
 
 def test_a_request_without_an_attempt_is_seen(reckoning: Reckoning) -> None:
@@ -110,7 +128,7 @@ def test_an_older_operation_that_lands_after_a_newer_one_is_seen(reckoning: Reck
     late = a_request(1, "ADD", ANA, at=10.1, applied=3)
     late.applied_at = 13.0
     assert match_requests([each], [late, REMOVED], reckoning, no_stall) == []
-    (violation,) = judge_order(each, reckoning)
+    (violation,) = judge_order(each)
     assert violation.startswith("regression")
 
 
@@ -133,8 +151,106 @@ def test_a_member_too_many_and_one_missing_are_seen(reckoning: Reckoning) -> Non
 
     each = both()
     match_requests([each], [ADDED, REMOVED], reckoning, no_stall)
-    (violation,) = judge_members(each, Books(), reckoning, set())  # type: ignore[arg-type]
+    (violation,) = judge_members(each, Books(), set())  # type: ignore[arg-type]
     assert "too many" in violation
+
+
+@pytest.mark.parametrize("status", [200, 307, 500, None])
+def test_a_charge_given_back_for_what_may_have_been_processed_is_seen(
+    reckoning: Reckoning, status: int | None
+) -> None:
+    each = a_list(an_attempt(1, 1, "ADD", 10, 11, "refused"))
+    request = a_request(1, "ADD", ANA, at=10.1, status=status)
+    assert match_requests([each], [request], reckoning, no_stall) == []
+    (violation,) = judge_ends(each)
+    assert violation.startswith("wrong end")
+
+
+@pytest.mark.parametrize("status", [None, 307, 429, 500])
+def test_a_batch_that_counts_as_sent_without_a_good_answer_is_seen(
+    reckoning: Reckoning, status: int | None
+) -> None:
+    each = a_list(an_attempt(1, 1, "ADD", 10, 11))
+    request = a_request(1, "ADD", ANA, at=10.1, status=status)
+    assert match_requests([each], [request], reckoning, no_stall) == []
+    (violation,) = judge_ends(each)
+    assert violation.startswith("wrong end")
+
+
+@pytest.mark.parametrize(("state", "status"), [("sent", 201), ("refused", 429), ("unknown", 200)])
+def test_an_attempt_that_ended_as_it_was_answered_is_fine(
+    reckoning: Reckoning, state: str, status: int
+) -> None:
+    each = a_list(an_attempt(1, 1, "ADD", 10, 11, state))
+    request = a_request(1, "ADD", ANA, at=10.1, status=status)
+    assert match_requests([each], [request], reckoning, no_stall) == []
+    assert judge_ends(each) == []
+
+
+def test_a_request_noted_when_the_next_try_had_begun_is_not_taken_for_that_tries(
+    reckoning: Reckoning,
+) -> None:
+    first = an_attempt(1, 1, "ADD", 10, 11, "unknown")
+    second = an_attempt(2, 1, "ADD", 11.2, 12, "refused")
+    each = a_list(first, second)
+    noted_late = a_request(1, "ADD", ANA, at=11.3, applied=1)
+    refused = a_request(2, "ADD", ANA, at=11.4, status=429)
+    assert match_requests([each], [noted_late, refused], reckoning, no_stall) == []
+    assert (first.request, second.request) == (noted_late, refused)
+    assert judge_ends(each) == []
+
+
+def test_an_attempt_that_can_no_longer_have_been_it_does_not_excuse_a_wrong_end(
+    reckoning: Reckoning,
+) -> None:
+    long_ago = an_attempt(1, 1, "ADD", 10, 11, "unknown")
+    each = a_list(long_ago, an_attempt(2, 1, "ADD", 20, 21, "refused"))
+    applied = a_request(1, "ADD", ANA, at=20.1, applied=1)
+    assert match_requests([each], [applied], reckoning, no_stall) == []
+    assert judge_ends(each)[0].startswith("wrong end")
+
+
+def lost(
+    *booked: str, cap: int = CAP, list_type: str = "EMAIL", refused: bool = False
+) -> list[str]:
+    """What the judge says where Li entered, was not sent, and is booked in these ways.
+
+    ``refused``: Pinterest refused her alone.
+    """
+    attempt = an_attempt(1, 1, "ADD", 10, 11, "refused")
+    attempt.request = a_request(1, "ADD", LI, at=10.1, status=400) if refused else None
+    each = CustomerList(1, 1, "7001", list_type, LISTED, 0, cap, 0, [attempt])
+    entered = Reckoning(contents={(1, list_type): {LI: True}}, audience_of={1: 1})
+    batches: Batches = Counter({(1, 1, state): 1 for state in booked})
+    return judge_loss(each, entered, batches)
+
+
+def test_an_identity_that_was_neither_sent_nor_booked_is_seen() -> None:
+    (violation,) = lost()
+    assert violation.startswith("lost")
+
+
+def test_an_identity_that_is_booked_twice_is_seen() -> None:
+    (violation,) = lost("over_cap", "quarantined", cap=1, refused=True)
+    assert violation.startswith("lost")
+
+
+def test_somebody_in_quarantine_whom_pinterest_did_not_refuse_is_seen() -> None:
+    assert lost("quarantined", refused=True) == []
+    (violation,) = lost("quarantined")
+    assert "innocents" in violation
+
+
+def test_somebody_over_a_cap_that_there_is_not_is_seen() -> None:
+    assert lost("over_cap", cap=1) == []
+    (violation,) = lost("over_cap")
+    assert "over a cap" in violation
+
+
+def test_an_address_that_was_booked_as_not_forwarded_is_seen() -> None:
+    assert lost("not_forwarded", list_type="MAID") == []
+    (violation,) = lost("not_forwarded")
+    assert "never switched off" in violation
 
 
 def committed(tx: str, key: str, chunk: int) -> list[Seen]:
@@ -144,17 +260,17 @@ def committed(tx: str, key: str, chunk: int) -> list[Seen]:
     ]
 
 
-def cut(tx: str, upload: int, chunk: int) -> list[Seen]:
+def cut(tx: str, upload: int, chunk: int, **counted: int) -> list[Seen]:
     counts = {f"maid_{what}": 0 for what in ("read", "not_forwarded", "folded")}
-    counts |= {"email_read": 1, "email_not_forwarded": 0, "email_folded": 0}
+    counts |= {"email_read": 1, "email_not_forwarded": 0, "email_folded": 0} | counted
     return [
         Seen("staged_chunk DELETE", tx, 0, {"id": chunk, "audience_id": 1}),
         Seen("upload INSERT", tx, 0, {"id": upload, "audience_id": 1, **counts}),
     ]
 
 
-def a_diary(*accepted: str) -> Diary:
-    calls = {key: (Change("7001", (("EMAIL", ANA),), True, 1),) for key in ("one", "two")}
+def a_diary(*accepted: str, list_type: str = "EMAIL") -> Diary:
+    calls = {key: (Change("7001", ((list_type, ANA),), True, 1),) for key in ("one", "two")}
     return Diary(calls, set(accepted))
 
 
@@ -178,6 +294,18 @@ def test_an_upload_that_leaves_an_older_chunk_behind_is_seen() -> None:
     rows = committed("1", "one", 11), committed("2", "two", 12), cut("3", 1, 12), cut("4", 2, 11)
     (violation,) = reckoned(a_diary("one", "two"), *rows)
     assert violation.startswith("upload 1 left chunk 11")
+
+
+def test_an_address_that_a_cut_did_not_forward_is_seen() -> None:
+    rows = committed("1", "one", 11), cut("2", 1, 11, email_not_forwarded=1)
+    (violation,) = reckoned(a_diary("one"), *rows)
+    assert "did not forward 1" in violation
+
+
+def test_a_device_that_a_cut_did_not_forward_may_have_been_switched_off() -> None:
+    off = {"email_read": 0, "maid_read": 1, "maid_not_forwarded": 1}
+    rows = committed("1", "one", 11), cut("2", 1, 11, **off)
+    assert reckoned(a_diary("one", list_type="MAID"), *rows) == []
 
 
 def test_a_person_in_a_log_is_seen_and_not_repeated(tmp_path: Path) -> None:

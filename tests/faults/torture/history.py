@@ -1,8 +1,9 @@
 """Pinterest's history, request by request, matched with the attempts that paid for them.
 
 A request belongs to the last attempt of its list that was charged before it came, carried as many
-records for the same purpose, and whose upload holds these digests. It came too late when the worker
-that sent it could no longer have its lease.
+records for the same purpose, and whose upload holds these digests. Before it was noted a second try
+may have begun, so attempts that ended as it did come first. It came too late when the worker that
+sent it could no longer have its lease.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ class Attempt:
 
     def shown(self) -> str:
         return f"attempt {self.id} ({self.purpose}, {self.records} records, {self.state})"
+
+    def ended_as(self, request: RequestRecord) -> bool:
+        """Whether it ended as it must, where this was its request."""
+        if self.state == "refused":
+            return request.surely_refused
+        if self.state == "sent":
+            return request.status is not None and 200 <= request.status < 300
+        return True
 
 
 @dataclass
@@ -111,17 +120,24 @@ def match_requests(
 def _match(
     each: CustomerList, request: RequestRecord, reckoning: Reckoning, stalled: float
 ) -> list[str]:
-    for attempt in reversed(each.attempts):
-        if _fits(each, attempt, request, reckoning):
-            attempt.request = request
-            late = request.received_at - attempt.charged_at - LEASE_S - stalled
-            if late > TOLERANCE_S:
-                return [
-                    f"sent late: {each.name}: {shown(request)} came {late:.1f} s after the lease "
-                    f"of {attempt.shown()}"
-                ]
-            return []
-    return [f"unpaid: {each.name}: {shown(request)} belongs to no attempt"]
+    fitting = [one for one in reversed(each.attempts) if _fits(each, one, request, reckoning)]
+    if not fitting:
+        return [f"unpaid: {each.name}: {shown(request)} belongs to no attempt"]
+    in_time = [one for one in fitting if _late_by(request, one) <= TOLERANCE_S + stalled]
+    agreeing = [one for one in in_time if one.ended_as(request)]
+    attempt = (agreeing or fitting)[0]
+    attempt.request = request
+    if attempt in in_time:
+        return []
+    late = _late_by(request, attempt) - stalled
+    return [
+        f"sent late: {each.name}: {shown(request)} came {late:.1f} s after the lease of "
+        f"{attempt.shown()}"
+    ]
+
+
+def _late_by(request: RequestRecord, attempt: Attempt) -> float:
+    return request.received_at - attempt.charged_at - LEASE_S
 
 
 def _fits(

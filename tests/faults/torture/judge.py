@@ -22,6 +22,7 @@ from tests.faults.torture.verdicts import (
     CAP,
     Batches,
     judge_cap,
+    judge_ends,
     judge_loss,
     judge_members,
     judge_order,
@@ -121,9 +122,10 @@ def _judge_list(
     return [
         *judge_cap(each, writes),
         *judge_pace(each),
-        *judge_order(each, reckoning),
+        *judge_ends(each),
+        *judge_order(each),
         *judge_loss(each, reckoning, batches),
-        *judge_members(each, books, reckoning, set(made[0].digests)),
+        *judge_members(each, books, set(made[0].digests)),
     ]
 
 

@@ -14,7 +14,7 @@ LATE = {"late": 0.2}
 MOODS: dict[str, dict[str, float]] = {
     "calm": {"slow": 0.05},
     "losing answers": {
-        **dict.fromkeys(("drop_before", "drop_after", "reset_after"), 0.03),
+        **dict.fromkeys(("drop_before", "drop_after", "reset_after", "half_status"), 0.03),
         **dict.fromkeys(("server_error", "server_error_after", "slow"), 0.03),
         **LATE,
     },

@@ -1,4 +1,4 @@
-"""The verdicts on one list: its cap, its pace, its order, what was lost, who is a member."""
+"""The verdicts on one list: cap, pace, ends of attempts, order, what was lost, who is a member."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.sandbox.pinterest import RequestRecord
 from app.sandbox.pinterest_books import Books
 from tests.faults.torture.conditions import QUARANTINE_S
 from tests.faults.torture.history import Attempt, CustomerList, shown
-from tests.faults.torture.reckoning import Reckoning
+from tests.faults.torture.reckoning import ALWAYS_FORWARDED, Reckoning
 
 CAP = 300_000_000
 SETTLED = ("over_cap", "not_forwarded", "quarantined")
@@ -59,7 +59,16 @@ def judge_pace(each: CustomerList) -> list[str]:
     return violations
 
 
-def judge_order(each: CustomerList, reckoning: Reckoning) -> list[str]:
+def judge_ends(each: CustomerList) -> list[str]:
+    """A charge is given back, or a batch counts as sent, only where Pinterest answered so."""
+    return [
+        f"wrong end: {each.name}: {attempt.shown()} made {shown(attempt.request)}"
+        for attempt in each.attempts
+        if attempt.request is not None and not attempt.ended_as(attempt.request)
+    ]
+
+
+def judge_order(each: CustomerList) -> list[str]:
     """No older upload's operation takes effect after a newer one's that says otherwise."""
     applied = [
         (attempt.request, attempt)
@@ -92,15 +101,7 @@ def _was_too_late(request: RequestRecord, attempt: Attempt) -> bool:
 
 def judge_loss(each: CustomerList, reckoning: Reckoning, batches: Batches) -> list[str]:
     """Each identity of each upload was sent, or stands in the books under a named reason."""
-    sent: defaultdict[int, set[str]] = defaultdict(set)
-    refused_alone: defaultdict[int, set[str]] = defaultdict(set)
-    for attempt in each.attempts:
-        if attempt.request is None or attempt.upload_id is None:
-            continue
-        if attempt.state == "sent":
-            sent[attempt.upload_id] |= set(attempt.request.digests)
-        elif attempt.state == "refused" and attempt.records == 1:
-            refused_alone[attempt.upload_id] |= set(attempt.request.digests)
+    sent, refused_alone = _what_went(each)
     violations = []
     for (upload_id, list_type), contents in reckoning.contents.items():
         if list_type != each.list_type or reckoning.audience_of[upload_id] != each.audience_id:
@@ -113,16 +114,41 @@ def judge_loss(each: CustomerList, reckoning: Reckoning, batches: Batches) -> li
                 f"lost: {each.name}: upload {upload_id} did not send {len(missing)} of "
                 f"{len(contents)} ({some}), the books say {booked}"
             )
-        if booked["quarantined"] > len(missing & refused_alone[upload_id]):
-            violations.append(f"{each.name}: upload {upload_id} has innocents in quarantine")
-        if booked["over_cap"] and each.cap == CAP:
-            violations.append(f"{each.name}: upload {upload_id} is over a cap that there is not")
+        innocents = booked["quarantined"] > len(missing & refused_alone[upload_id])
+        for complaint in _judge_reasons(each, booked, innocents=innocents):
+            violations.append(f"{each.name}: upload {upload_id} {complaint}")
     return violations
 
 
-def judge_members(
-    each: CustomerList, books: Books, reckoning: Reckoning, nobodies: set[str]
-) -> list[str]:
+def _what_went(
+    each: CustomerList,
+) -> tuple[defaultdict[int, set[str]], defaultdict[int, set[str]]]:
+    """By upload: the digests that were sent, and those that were refused alone."""
+    sent: defaultdict[int, set[str]] = defaultdict(set)
+    refused_alone: defaultdict[int, set[str]] = defaultdict(set)
+    for attempt in each.attempts:
+        if attempt.request is None or attempt.upload_id is None:
+            continue
+        if attempt.state == "sent":
+            sent[attempt.upload_id] |= set(attempt.request.digests)
+        elif attempt.state == "refused" and attempt.records == 1:
+            refused_alone[attempt.upload_id] |= set(attempt.request.digests)
+    return sent, refused_alone
+
+
+def _judge_reasons(each: CustomerList, booked: dict[str, int], *, innocents: bool) -> list[str]:
+    """The product's own word is not enough: no reason holds where it cannot be true."""
+    complaints = []
+    if innocents:
+        complaints.append("has innocents in quarantine")
+    if booked["over_cap"] and each.cap == CAP:
+        complaints.append("is over a cap that there is not")
+    if booked["not_forwarded"] and each.list_type == ALWAYS_FORWARDED:
+        complaints.append("left out what is never switched off")
+    return complaints
+
+
+def judge_members(each: CustomerList, books: Books, nobodies: set[str]) -> list[str]:
     """Who is a member in the end: by each identity's last upload that reached Pinterest."""
     reached: dict[str, tuple[int, bool]] = {}
     for attempt in each.attempts:
