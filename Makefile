@@ -49,7 +49,7 @@ bench: $(READY)
 torture: $(READY)
 	@$(BIN)/python -m tests.faults.torture $(ARGS)
 
-lock:
+lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --quiet -o requirements.txt

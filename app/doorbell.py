@@ -1,7 +1,7 @@
 """The doorbell: tells a worker to look now. What has to happen stands in Postgres already.
 
 A ring may be lost, doubled or late: the due check finds everything again. Steps never wait for
-one, and a ring that cannot be published is only logged.
+one for long, and a ring that cannot be published is only logged.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class KeyRing:
         return self._newest_id + nonce + self._newest.encrypt(nonce, plain, purpose.encode())
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
-        """Decrypt. Raises UnreadableBody for an unknown key or a body changed or moved."""
+        """Decrypt. Raises ConfigError for a key that is not here, UnreadableBody for a body changed
+        or moved."""
         if len(sealed) < KEY_ID_BYTES + NONCE_BYTES:
             raise UnreadableBody("a sealed body is cut short")
         key_id, nonce = sealed[:KEY_ID_BYTES], sealed[KEY_ID_BYTES : KEY_ID_BYTES + NONCE_BYTES]
