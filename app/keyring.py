@@ -104,7 +104,8 @@ class KeyRing:
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Decrypt. Raises ConfigError for a key that is not here, UnreadableBody for a body changed
-        or moved."""
+        or moved.
+        """
         if len(sealed) < KEY_ID_BYTES + NONCE_BYTES:
             raise UnreadableBody("a sealed body is cut short")
         key_id, nonce = sealed[:KEY_ID_BYTES], sealed[KEY_ID_BYTES : KEY_ID_BYTES + NONCE_BYTES]
