@@ -151,7 +151,7 @@ def test_a_member_too_many_and_one_missing_are_seen(reckoning: Reckoning) -> Non
 
     each = both()
     match_requests([each], [ADDED, REMOVED], reckoning, no_stall)
-    (violation,) = judge_members(each, Books(), set())  # type: ignore[arg-type]
+    (violation,) = judge_members(each, Books(), set())
     assert "too many" in violation
 
 
