@@ -1,4 +1,4 @@
-"""Rounds, medians and the table.
+"""Rounds and medians.
 
 The cases of a group take turns, and each round begins with another one: a box that gets slower
 hits all of them alike. A goal is a ratio inside one round, or a plain figure; what is printed and
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha1
 from statistics import median
 from time import perf_counter
@@ -79,30 +79,24 @@ class Row:
     """One line of the table: a figure of every round, and what its median must be."""
 
     what: str
+    """Begins with two blanks where it goes on with the row before it."""
     figures: Sequence[float]
     unit: str
     must: Must | None = None
     ours: str = ""
     yardstick: str = ""
     sha1: str = ""
+    rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What the figures were made of, round by round; the unit stands in the names."""
+    series: str = ""
+    """The line of a drawing on which this row is a point, where it is one."""
+    at: float | None = None
+    """Where on that line: how many workers, how many milliseconds of delay."""
 
     @property
     def is_met(self) -> bool | None:
         """None where nothing is asked."""
         return None if self.must is None else self.must.is_met(median(self.figures))
-
-    def cells(self) -> tuple[str, ...]:
-        unit = self.unit if self.unit == "x" else f" {self.unit}"
-        low, middle, high = min(self.figures), median(self.figures), max(self.figures)
-        spread = f"{_number(middle)}{unit} ({_number(low)}-{_number(high)})"
-        must = ""
-        if self.must is not None:
-            must = f"{'>=' if self.must.at_least else '<='} {self.must.bound:.3g}{unit}"
-        verdict = {None: "", True: "met", False: "NOT MET"}[self.is_met]
-        return self.what, self.ours, self.yardstick, self.sha1, spread, must, verdict
-
-
-HEADINGS = ("what", "ours", "yardstick", "SHA-1 alone", "median (min-max)", "must", "")
 
 
 def interleave(rounds: int, cases: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
@@ -163,24 +157,24 @@ def compared(
         ours=per_event(ours),
         yardstick=per_event(yardstick),
         sha1=per_event(floor),
+        rounds={
+            name: [pace.us for pace in paces]
+            for name, paces in (
+                ("ours us", ours),
+                ("yardstick us", yardstick),
+                ("SHA-1 alone us", floor),
+            )
+        },
     )
 
 
 def per_event(paces: Sequence[Pace]) -> str:
     """The median, as it stands in a cell of the table."""
-    return f"{_number(median(pace.us for pace in paces))} us"
+    return f"{brief(median(pace.us for pace in paces))} us"
 
 
-def table(rows: Sequence[Row]) -> str:
-    lines = [HEADINGS, *(row.cells() for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def _number(value: float) -> str:
+def brief(value: float) -> str:
+    """Three digits or so, as figures stand in tables."""
     if value == 0 or not 0.01 <= abs(value) < 10_000:
         return f"{value:.3g}"
     return f"{value:.{max(0, 2 - len(str(int(abs(value)))) + 1)}f}"

@@ -1,0 +1,124 @@
+"""What is written down of a measurement: when, of which commit, on what machine, and every figure.
+
+A report is JSON with these keys: ``taken`` (date in UTC, commit, seconds, machine), ``sizes``, and
+``rows``, each with the figures of every round. Reports of sweeps have ``points`` instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import psycopg2
+
+from tests.benchmarks.harness import Must, Row, Sizes
+from tests.benchmarks.installation import Ground
+
+Report = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+DIRECTORY = Path(".pinfold/bench")
+DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_level")
+
+
+def taken(ground: Ground, seconds: float) -> Report:
+    """Where a measurement that has just ended comes from; ``seconds`` is what it took."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": (_git("rev-parse", "--short=12", "HEAD") or "unknown")
+        + (" with changes" if changes else ""),
+        "seconds": round(seconds, 1),
+        "machine": machine(ground),
+    }
+
+
+def machine(ground: Ground) -> dict[str, str]:
+    """Everything of this machine that figures depend on, as words."""
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "filesystem": _filesystem(Path(tempfile.gettempdir()).resolve()),
+        "Python": platform.python_version(),
+        **_postgres(ground),
+    }
+
+
+def report(taken: Report, sizes: Sizes, rows: Sequence[Row]) -> Report:
+    return {"taken": taken, "sizes": asdict(sizes), "rows": [from_row(row) for row in rows]}
+
+
+def from_row(row: Row) -> Report:
+    return asdict(row) | {"median": median(row.figures), "met": row.is_met}
+
+
+def to_row(written: Mapping[str, Any]) -> Row:
+    """The row again that ``from_row`` wrote down. Its verdict is judged anew, never read."""
+    kept = {key: value for key, value in written.items() if key not in {"median", "met"}}
+    must = kept.pop("must")
+    return Row(**kept, must=Must(**must) if must else None)
+
+
+def rows_of(report: Report | None) -> list[Row]:
+    return [to_row(written) for written in (report or {}).get("rows", ())]
+
+
+def write(path: Path, report: Report) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Report | None:
+    """None where nothing was written down."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _git(*arguments: str) -> str:
+    """What git says of this checkout; nothing where there is no git, or no checkout."""
+    try:
+        ran = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return ran.stdout.strip()
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        for line in described.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _filesystem(directory: Path) -> str:
+    """Of the longest mount point that leads to a directory: there the server keeps its data."""
+    mounted = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    leading = [point for point in mounted if directory.is_relative_to(point)]
+    return mounted[max(leading, key=lambda point: len(point.parts))] if leading else "unknown"
+
+
+def _postgres(ground: Ground) -> dict[str, str]:
+    """Its version, and the settings that say how durable a commit is."""
+    address = ground.server.url().replace("+psycopg2", "")
+    with closing(psycopg2.connect(address)) as session, session.cursor() as cursor:
+        said = {}
+        for setting in ("server_version", *DURABILITY):
+            cursor.execute(f"SHOW {setting}")
+            said[setting] = cursor.fetchone()[0]
+    return {"Postgres": said.pop("server_version").partition(" ")[0], **said}
