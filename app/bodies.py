@@ -86,19 +86,24 @@ def kind_of_flag(value: int) -> int:
 
 def pack_chunk(flags: bytes, times: list[int], values: Sequence[str]) -> bytes:
     """The body of 1 to 65,535 identities; ``times`` are microseconds since 1970."""
+    return _packed(flags, times, "\n".join(values).encode())
+
+
+def join_chunks(chunks: Sequence[ChunkBody]) -> bytes:
+    """One body with the identities of several, in their order: 65,535 at most."""
+    times = [moment for chunk in chunks for moment in chunk.times.all_us(len(chunk.flags))]
+    text = b"\n".join([chunk.text for chunk in chunks])
+    return _packed(b"".join([chunk.flags for chunk in chunks]), times, text)
+
+
+def _packed(flags: bytes, times: list[int], text: bytes) -> bytes:
     ordered = sorted(times)
     first_us = ordered[0]
     width = (ordered[-1] - first_us).bit_length() + 7 >> 3
     low = _little_endian(array("q", times)).tobytes()
     shape = VERSION | width | (IN_ORDER if times == ordered else 0)
-    return b"".join(
-        (
-            _HEADER.pack(shape, first_us, len(flags)),
-            flags,
-            *[low[place::8] for place in range(width)],
-            "\n".join(values).encode(),
-        )
-    )
+    head = _HEADER.pack(shape, first_us, len(flags))
+    return b"".join((head, flags, *[low[place::8] for place in range(width)], text))
 
 
 def unpack_chunk(body: bytes) -> ChunkBody:

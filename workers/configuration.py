@@ -76,6 +76,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
                 "task": "pinfold.renew_logins",
                 "schedule": SteadySchedule(MINUTE_S),
             },
+            "join small chunks": {
+                "task": "pinfold.compact",
+                "schedule": SteadySchedule(MINUTE_S),
+            },
             "tidy up": {"task": "pinfold.tidy", "schedule": SteadySchedule(TIDY_INTERVAL_S)},
             "do the books balance": {
                 "task": "pinfold.check_books",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from app.books import check_books_once
+from app.compacting import compact_once
 from app.delivery import deliver_once
 from app.due import check_due_once
 from app.evidence import thin_observations_once
@@ -73,6 +74,12 @@ def observe() -> str:
 def renew_logins() -> str:
     """Renew the tokens whose half life is over."""
     return f"{renew_due_once(deployment())} renewed"
+
+
+@app.task(name="pinfold.compact")  # type: ignore[untyped-decorator]
+def compact() -> str:
+    """Join small chunks, so that the next due checks stay cheap."""
+    return f"{compact_once(deployment(), stopping)} chunks fewer"
 
 
 @app.task(name="pinfold.tidy")  # type: ignore[untyped-decorator]

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from app.compacting import compact_once
 from app.delivery import deliver_once
 from app.deployment import Deployment
 from app.flush import flush_once
@@ -30,6 +31,7 @@ Instant = tuple[str, str]
 """A name, and which side of it: ("charge", "after")."""
 COMMITS_OF = {
     "flush": ("_claim", "fix_window", "_bodies", "_commit"),
+    "compact": ("_crowded", "_claim", "_fix_runs", "_join", "_compact"),
     "deliver": ("_begin", "_step", "_await_slot", "send", "_post", "_end", "_next_in_turn"),
     "create": (
         *("_begin", "_step", "_await_slot", "send", "_create", "_attempted_audience"),
@@ -38,6 +40,7 @@ COMMITS_OF = {
 }
 STEPS: dict[str, Callable[[Deployment, int], object]] = {
     "flush": flush_once,
+    "compact": lambda deployment, _: compact_once(deployment),
     "deliver": deliver_once,
     "create": deliver_once,
 }

@@ -93,6 +93,7 @@ class Step(threading.Thread):
         self.dead_man_at: float | None = None
         self.switches: Switches | None = None
         """Of a cut: what decided, as it began, what it forwards."""
+        self.joins_chunks = False
         self._met = 0
         self._wakes = threading.Semaphore(0)
         self._rests = threading.Semaphore(0)

@@ -81,6 +81,15 @@ class Promises:
         for audience_id, waiting in self.waiting.items():
             assert waiting.keys() == chunks[audience_id], "accepted messages disappeared"
 
+    def note_joined(self) -> None:
+        """What was joined waits under the id of the oldest, in its order."""
+        for audience_id, chunks in self.chunks().items():
+            waiting = self.waiting[audience_id]
+            for number in sorted(waiting.keys() - chunks):
+                older = [each for each in chunks if each < number]
+                assert older, "accepted messages disappeared"
+                waiting[max(older)] += waiting.pop(number)
+
     def _compare_cut(self, row: Any, reckoned: ReckonedUpload) -> None:
         batches = self._workshop.rows(
             "SELECT l.list_type, b.operation, sum(b.record_count) AS records FROM batch b"

@@ -16,6 +16,7 @@ import pytest
 
 from app.audiences import activate
 from app.books import read_books
+from app.compacting import compact_once
 from app.delivery import deliver_once
 from app.deployment import Deployment
 from app.due import audiences_due
@@ -105,6 +106,7 @@ class World:
             patched.setattr("app.delivery.time", self.clock)
             patched.setattr("app.turn.armed", armed)
             patched.setattr("app.gate.CLOSE_TIMEOUT_MS", GATE_PATIENCE_MS)
+            patched.setattr("app.compacting.GROWTH", 2)  # histories are short
             patched.setattr("app.staging.self_committing", committing_slowly)
             yield
         for process in self._rested:
@@ -174,6 +176,12 @@ class World:
         step.begin()
         self._look_at(step)
 
+    def compact(self, interruption: Interruption | None = None) -> None:
+        step = self._step(compact_once, interruption)
+        step.joins_chunks = True
+        step.begin()
+        self._look_at(step)
+
     def deliver(
         self, list_id: int, interruption: Interruption | None = None, late_after: int | None = None
     ) -> None:
@@ -234,6 +242,8 @@ class World:
             raise step.failure
         if step.switches is not None:
             self.promises.note_cut(step.switches)
+        if step.joins_chunks:
+            self.promises.note_joined()
 
     def _note_commit(self, step: Step, name: str) -> None:
         if name == "_step":

@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 import pytest
 
+from app.compacting import GROWTH
 from app.settings import Settings
 from tests.faults.doomed import COMMITS_OF, Frozen, Instant, frozen_in
-from tests.workshop import REMOVE, Workshop, digests, emails
+from tests.workshop import REMOVE, Workshop, digests, email_event, emails
 
 IN_MID_REQUEST: list[Instant] = [("request", "half sent"), ("request", "unanswered")]
 BY_THE_CLOCK: list[Instant] = [("send", "after"), *IN_MID_REQUEST]
@@ -84,6 +85,7 @@ def assert_it_changes_nothing(workshop: Workshop, frozen: Frozen, instant: Insta
     ("step", "instant"),
     [
         *itertools.product(["flush"], instants("flush")),
+        *itertools.product(["compact"], instants("compact")),
         *itertools.product(["deliver"], [*instants("deliver"), *IN_MID_REQUEST]),
     ],
     ids=lambda part: part if isinstance(part, str) else " ".join(part),
@@ -91,11 +93,14 @@ def assert_it_changes_nothing(workshop: Workshop, frozen: Frozen, instant: Insta
 def test_a_worker_frozen_past_its_lease_sends_and_changes_nothing_when_it_wakes(
     workshop: Workshop, hasty: Settings, audience_id: int, step: str, instant: Instant
 ) -> None:
-    if step == "flush":
+    if step == "compact":
+        for _ in range(GROWTH):
+            workshop.stage(email_event(8))
+    elif step == "flush":
         workshop.execute("UPDATE audience SET flush_requested_at = now()")
     else:
         assert workshop.flush(audience_id) is not None
-    row_id = audience_id if step == "flush" else workshop.list_id(audience_id)
+    row_id = workshop.list_id(audience_id) if step == "deliver" else audience_id
     with frozen_in(hasty, step, row_id, instant) as frozen:
         take_over(workshop)
         upload_the_opposite(workshop, audience_id)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import pytest
 
+from app.compacting import GROWTH
 from app.connections import change_settings
 from tests.faults.doomed import COMMITS_OF, Instant, die_in
-from tests.workshop import Workshop, digests, emails
+from tests.workshop import Workshop, digests, email_event, emails
 
 SIDES = ("before", "after")
 BATCH = 2
@@ -140,6 +141,23 @@ def test_a_worker_killed_while_it_makes_a_list_makes_no_second_one(
     assert_nothing_is_lost_or_unpaid(workshop)
 
 
+@pytest.mark.parametrize("instant", instants("compact"), ids=" ".join)
+def test_a_worker_killed_while_it_joins_chunks_has_joined_all_of_a_step_or_nothing(
+    workshop: Workshop, audience_id: int, instant: Instant
+) -> None:
+    for number in range(9, 9 + GROWTH):
+        workshop.stage(email_event(number))
+    before = workshop.value("SELECT count(*) FROM staged_chunk")
+    die_in(workshop.deployment.settings, "compact", audience_id, instant)
+    after = workshop.value("SELECT count(*) FROM staged_chunk")
+    assert (after < before) == (instant == ("_compact", "after"))
+    workshop.assert_books_balance()
+    workshop.end_leases()
+    workshop.upload(audience_id)
+    assert workshop.members() == digests(range(2, 9 + GROWTH))
+    assert_nothing_is_lost_or_unpaid(workshop)
+
+
 def test_no_commit_is_left_out(workshop: Workshop) -> None:
     settings = workshop.deployment.settings
     workshop.connect(forward_device_id=False)
@@ -148,6 +166,9 @@ def test_no_commit_is_left_out(workshop: Workshop) -> None:
     assert set(die_in(settings, "create", list_id, None)) == set(COMMITS_OF["create"])
     workshop.stage(*emails(range(3)))
     workshop.execute("UPDATE audience SET flush_requested_at = now()")
+    for number in range(GROWTH):
+        workshop.stage(email_event(number))
+    assert set(die_in(settings, "compact", audience_id, None)) == set(COMMITS_OF["compact"])
     assert set(die_in(settings, "flush", audience_id, None)) == set(COMMITS_OF["flush"])
     assert set(die_in(settings, "deliver", list_id, None)) == set(COMMITS_OF["deliver"])
     workshop.assert_books_balance()

@@ -96,6 +96,10 @@ class Protocol(RuleBasedStateMachine):
     def a_cut_is_interrupted(self, which: int, interruption: Interruption) -> None:
         self._cut(which, interruption)
 
+    @rule(interruption=st.none() | interruptions("compact"))
+    def small_chunks_are_joined(self, interruption: Interruption | None) -> None:
+        self.world.compact(interruption)
+
     @rule(which=st.integers(0, 1))
     def an_audience_is_cut_and_delivered(self, which: int) -> None:
         self._cut(which, None)

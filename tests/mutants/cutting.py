@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutation import Edit, Mutation
 
 FLUSH = "tests/integration/test_flush.py::"
+COMPACTING = "tests/integration/test_compacting.py::"
 STAGING = "tests/integration/test_staging.py::"
 
 MUTATIONS = (
@@ -185,5 +186,70 @@ MUTATIONS = (
             ),
         ),
         (FLUSH + "test_a_row_of_poison_chunks_takes_no_good_one_with_it[4]",),
+    ),
+    Mutation(
+        "joined under the newest id",
+        "Chunks are joined under the id of the newest of them, behind what came in between.",
+        (
+            Edit(
+                "app/compacting.py",
+                "numbers = [8, chunks[0].id, 8,",
+                "numbers = [8, chunks[-1].id, 8,",
+            ),
+        ),
+        (COMPACTING + "test_what_was_left_behind_for_the_next_cut_still_follows_at_once",),
+    ),
+    Mutation(
+        "no gate where chunks are joined",
+        "Chunks are joined while an intake between them is half committed.",
+        (Edit("app/compacting.py", "        close_gate(tx, ids[0])\n", ""),),
+        (
+            COMPACTING
+            + "test_a_half_committed_intake_is_waited_for_and_nothing_is_joined_across_it",
+        ),
+    ),
+    Mutation(
+        "chunks joined without a lease",
+        "Chunks are joined while a cut has the audience's lease.",
+        (
+            Edit(
+                "app/compacting.py",
+                "            has_passed(audience.c.lease_until, s.lease),\n",
+                "",
+            ),
+        ),
+        (COMPACTING + "test_an_audience_that_is_being_flushed_is_passed_over",),
+    ),
+    Mutation(
+        "joined chunks not counted",
+        "Nobody asks whether the chunks that were joined were still there to be deleted.",
+        (
+            Edit(
+                "app/compacting.py",
+                "    if deleted != sum(len(ids) for _, ids in gone):\n",
+                "    if deleted > sum(len(ids) for _, ids in gone):\n",
+            ),
+        ),
+        (COMPACTING + "test_a_chunk_that_somebody_took_meanwhile_undoes_the_whole_step",),
+    ),
+    Mutation(
+        "joined after the lease was lost",
+        "A worker that stood still past its lease replaces chunks all the same.",
+        (
+            Edit(
+                "app/compacting.py",
+                "            if _release(tx, claims) != len(claims):\n",
+                "            if _release(tx, claims) < 0:\n",
+            ),
+            Edit(
+                "app/compacting.py",
+                "    if deleted != sum(len(ids) for _, ids in gone):\n",
+                "    if deleted > sum(len(ids) for _, ids in gone):\n",
+            ),
+        ),
+        (
+            "tests/faults/test_frozen_at_commits.py::"
+            "test_a_worker_frozen_past_its_lease_sends_and_changes_nothing_when_it_wakes",
+        ),
     ),
 )

@@ -23,7 +23,8 @@ ROWS = [
     " app.folding",
     "app.deployment",
     "app.processes",
-    "app.migrate app.receipts app.staging app.due_lists app.window app.pinterest app.keys"
+    "app.migrate app.receipts app.staging app.due_lists app.window app.compacting app.pinterest"
+    " app.keys"
     " app.resealing app.purging app.reconciling app.writing_off app.ending_rests",
     "app.troubles app.sightings app.remembering app.due",
     "app.rotation app.connections app.quota app.books app.list_status app.flush",

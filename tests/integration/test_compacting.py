@@ -1,0 +1,192 @@
+"""Compacting: many small chunks become few, and neither order, count nor content changes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from app import compacting
+from app.audiences import deactivate, pause
+from app.bodies import unpack_chunk
+from app.compacting import GROWTH, compact_once
+from app.flush import flush_once
+from app.gate import GATE, GATES
+from app.keyring import chunk_purpose
+from tests.integration.processes import eventually
+from tests.workshop import ADD, REMOVE, Workshop, address, device_event, digests, email_event
+
+MANY = 100
+T0 = 1_700_000_000_000_000
+
+
+@pytest.fixture
+def audience_id(workshop: Workshop) -> int:
+    return workshop.ready()
+
+
+def stage_singly(workshop: Workshop, count: int, *, operation: Any = ADD, start: int = 0) -> None:
+    for number in range(start, start + count):
+        workshop.stage(email_event(number, operation))
+
+
+def chunk_rows(workshop: Workshop) -> list[Any]:
+    return workshop.rows("SELECT * FROM staged_chunk ORDER BY audience_id, id")
+
+
+def contents(workshop: Workshop, audience_id: int) -> list[tuple[int, int, str]]:
+    """Flag, moment and value of everything that waits, in the order of arrival."""
+    found = []
+    for row in workshop.rows(
+        "SELECT body FROM staged_chunk WHERE audience_id = :a ORDER BY id", a=audience_id
+    ):
+        ring = workshop.deployment.keyring
+        chunk = unpack_chunk(ring.open(bytes(row.body), chunk_purpose(audience_id)))
+        values = chunk.text.decode().split("\n")
+        found += zip(chunk.flags, chunk.times.all_us(len(values)), values, strict=True)
+    return found
+
+
+def test_what_waits_is_the_same_in_fewer_chunks(workshop: Workshop, audience_id: int) -> None:
+    for number in range(MANY):
+        workshop.stage(
+            email_event(number, (ADD, REMOVE)[number % 2], at=T0 + number * 7 % 5 * 1_000_000),
+            *[device_event(number)] * (number % 3),
+        )
+    before, rows = contents(workshop, audience_id), chunk_rows(workshop)
+    fewer = compact_once(workshop.deployment)
+    after = chunk_rows(workshop)
+    assert contents(workshop, audience_id) == before
+    assert len(after) == len(rows) - fewer < 3 * GROWTH
+    for count in ("message_count", "email_count", "maid_count"):
+        assert sum(getattr(row, count) for row in after) == sum(getattr(row, count) for row in rows)
+    assert (after[0].id, after[0].arrived_at) == (rows[0].id, rows[0].arrived_at)
+    workshop.assert_books_balance()
+    assert compact_once(workshop.deployment) == 0
+
+
+def test_the_last_word_stays_the_last(workshop: Workshop, audience_id: int) -> None:
+    stage_singly(workshop, MANY)
+    stage_singly(workshop, MANY // 2, operation=REMOVE)
+    compact_once(workshop.deployment)
+    stage_singly(workshop, GROWTH, operation=ADD)
+    compact_once(workshop.deployment)
+    workshop.upload(audience_id)
+    assert workshop.members() == digests(range(GROWTH)) | digests(range(MANY // 2, MANY))
+    workshop.assert_books_balance()
+
+
+def test_each_audience_keeps_its_own(workshop: Workshop, audience_id: int) -> None:
+    other_id = workshop.activate("31002", "Lapsed")
+    for number in range(2 * GROWTH):
+        workshop.stage(email_event(number), email_event(number + 50, audience="31002"))
+    assert compact_once(workshop.deployment) > 0
+    for each, first in ((audience_id, 0), (other_id, 50)):
+        values = [value for *_, value in contents(workshop, each)]
+        assert values == [address(number) for number in range(first, first + 2 * GROWTH)]
+
+
+def test_what_was_left_behind_for_the_next_cut_still_follows_at_once(
+    workshop: Workshop, audience_id: int
+) -> None:
+    """Joined with newer ones under a newer id, it would wait for three hours."""
+    stage_singly(workshop, 2)
+    newest = workshop.value("SELECT max(id) FROM staged_chunk")
+    workshop.execute("UPDATE audience SET drain_to = :n, last_upload_at = now()", n=newest)
+    stage_singly(workshop, MANY, start=2)
+    compact_once(workshop.deployment)
+    cut = flush_once(workshop.deployment, audience_id)
+    assert cut is not None
+    assert cut.reason == "drain"
+
+
+def test_a_half_committed_intake_is_waited_for_and_nothing_is_joined_across_it(
+    workshop: Workshop, audience_id: int
+) -> None:
+    stage_singly(workshop, 1)
+    workshop.execute("CREATE TABLE kept AS SELECT * FROM staged_chunk")
+    workshop.execute("DELETE FROM staged_chunk")
+    with ThreadPoolExecutor(1) as pool, workshop.transaction() as slow:
+        slow.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock_shared(%s, %s)", (GATE, audience_id % GATES)
+        )
+        slow.exec_driver_sql("INSERT INTO staged_chunk OVERRIDING SYSTEM VALUE TABLE kept")
+        stage_singly(workshop, GROWTH, operation=REMOVE)  # the first of them undoes what is slow
+        joining = pool.submit(compact_once, workshop.deployment)
+        assert eventually(lambda: joining.done() or workshop.is_blocked())
+        assert not joining.done()
+        slow.commit()
+        assert joining.result(timeout=10) > 0
+    assert [value for *_, value in contents(workshop, audience_id)][:2] == [address(0)] * 2
+    workshop.upload(audience_id)
+    assert workshop.members() == set()
+
+
+def test_an_audience_that_is_being_flushed_is_passed_over(
+    workshop: Workshop, audience_id: int
+) -> None:
+    stage_singly(workshop, MANY)
+    workshop.execute("UPDATE audience SET lease_until = now() + interval '1 minute'")
+    assert compact_once(workshop.deployment) == 0
+    workshop.end_leases()
+    assert compact_once(workshop.deployment) > 0
+    assert workshop.value("SELECT lease_until FROM audience") is None
+
+
+def test_a_paused_audience_is_compacted_and_one_that_ended_or_failed_is_not(
+    workshop: Workshop, audience_id: int
+) -> None:
+    stage_singly(workshop, MANY)
+    workshop.execute("UPDATE audience SET flush_failures = 1")
+    assert compact_once(workshop.deployment) == 0
+    workshop.execute("UPDATE audience SET flush_failures = 0")
+    pause(workshop.deployment, audience_id)
+    assert compact_once(workshop.deployment) > 0
+    stage_singly(workshop, MANY)
+    deactivate(workshop.deployment, audience_id)
+    assert compact_once(workshop.deployment) == 0
+
+
+def test_a_bad_chunk_is_never_joined_and_holds_up_nobody_else(
+    workshop: Workshop, audience_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    other_id = workshop.activate("31002", "Lapsed")
+    for number in range(2 * GROWTH):
+        workshop.stage(email_event(number), email_event(number, audience="31002"))
+    workshop.execute(
+        "UPDATE staged_chunk SET body = set_byte(body, 20, get_byte(body, 20) # 1) WHERE id ="
+        " (SELECT max(id) FROM staged_chunk WHERE audience_id = :a)",
+        a=audience_id,
+    )
+    before = len(chunk_rows(workshop))
+    assert compact_once(workshop.deployment) > 0
+    left = [row.audience_id for row in chunk_rows(workshop)]
+    assert len(left) < before
+    assert left.count(other_id) < GROWTH
+    assert f"chunks of audience {audience_id} are not joined" in caplog.text
+    assert workshop.value("SELECT count(*) FROM audience WHERE lease_until IS NOT NULL") == 0
+
+
+def test_a_chunk_that_somebody_took_meanwhile_undoes_the_whole_step(
+    workshop: Workshop, audience_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut with its own lease cannot: this is the second line of defence."""
+    stage_singly(workshop, MANY)
+    joined = compacting._joined
+
+    def while_one_goes(*given: Any) -> Any:
+        workshop.execute("DELETE FROM staged_chunk WHERE id = (SELECT min(id) FROM staged_chunk)")
+        return joined(*given)
+
+    monkeypatch.setattr(compacting, "_joined", while_one_goes)
+    assert compact_once(workshop.deployment) == 0
+    assert len(chunk_rows(workshop)) < MANY
+    assert all(row.message_count == 1 for row in chunk_rows(workshop))
+
+
+def test_it_ends_between_two_steps_when_the_worker_is_asked_to_stop(
+    workshop: Workshop, audience_id: int
+) -> None:
+    stage_singly(workshop, MANY)
+    assert compact_once(workshop.deployment, lambda: True) == 0
+    assert len(chunk_rows(workshop)) == MANY
+    assert audience_id
