@@ -1,7 +1,7 @@
 """End to end in one process: events in, until Pinterest has accepted everything.
 
 Pinterest is the simulator in a process of its own, without its rate limit and only counting, and
-takes 50,000 records a request: the same for both. The lists stand beforehand.
+takes 50,000 records a request: the same for all. The lists stand beforehand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.sandbox.pinterest import DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN
 from app.staging import Intake, stage
 from tests.benchmarks import harness
 from tests.benchmarks.events import Sample
-from tests.benchmarks.harness import Pace, Row, Sizes, at_least
+from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least
 from tests.benchmarks.installation import (
     Ground,
     Place,
@@ -35,6 +35,7 @@ from tests.benchmarks.textbook import (
     delete_one_by_one,
     send_what_is_due,
 )
+from tests.benchmarks.tidy import PinterestInASession, flush_what_is_due, insert_rows
 
 AUDIENCES = 10
 PER_CALL = 1_000
@@ -61,20 +62,24 @@ def deliver_everything(deployment: Deployment) -> None:
 
 
 class EndToEnd:
-    """Both versions against one Pinterest; each has lists of its own there."""
+    """All versions against one Pinterest; each has lists of its own there."""
 
     def __init__(self, place: Place, sample: Sample) -> None:
         self.place, self.sample = place, sample
         self.audience_ids = activate_all(place, len(sample.upstream_ids))
         deliver_everything(place.deployment)
         self._textbook = plain_engine(place)
-        url = place.deployment.settings.pinterest_url
-        self.pinterest = PinterestByTheBook(url, DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN)
-        for audience_id in self.audience_ids.values():
-            for list_type in ("EMAIL", "MAID"):
-                self.pinterest.make_list(audience_id, list_type)
+        account = (place.deployment.settings.pinterest_url, DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN)
+        self.by_the_book = PinterestByTheBook(*account)
+        self.in_a_session = PinterestInASession(*account)
+        self.yardsticks = (self.by_the_book, self.in_a_session)
+        for pinterest in self.yardsticks:
+            for audience_id in self.audience_ids.values():
+                for list_type in ("EMAIL", "MAID"):
+                    pinterest.make_list(audience_id, list_type)
 
     def close(self) -> None:
+        self.in_a_session.close()
         self._textbook.dispose()
 
     def ours(self) -> Pace:
@@ -98,8 +103,24 @@ class EndToEnd:
                 session,
                 settings.flush_messages,
                 settings.records_per_request,
-                self.pinterest.post,
+                self.by_the_book.post,
                 delete,
+            )
+            return Pace(sample.count, staging + perf_counter() - start)
+
+    def tidy(self, sample: Sample) -> Pace:
+        settings = self.place.deployment.settings
+        with self._textbook.connect() as connection:
+            staging = harness.timed(
+                sample.calls(PER_CALL),
+                lambda events: insert_rows(connection, events, self.audience_ids),
+            )
+            start = perf_counter()
+            flush_what_is_due(
+                connection,
+                settings.flush_messages,
+                settings.records_per_request,
+                self.in_a_session.post,
             )
             return Pace(sample.count, staging + perf_counter() - start)
 
@@ -111,7 +132,7 @@ class EndToEnd:
         assert place.ask("SELECT count(*) FROM event_row") == 0
         summary_url = place.deployment.settings.pinterest_url.replace("/v5", "/_sandbox/summary")
         lists = requests.get(summary_url, timeout=60).json()["lists"]
-        theirs = set(self.pinterest.list_ids.values())
+        theirs = {list_id for each in self.yardsticks for list_id in each.list_ids.values()}
         counted = sum(each["records_applied"] for each in lists if each["id"] not in theirs)
         assert counted == place.ask("SELECT sum(charged) FROM customer_list")
 
@@ -124,32 +145,31 @@ def measure(ground: Ground, sizes: Sizes) -> list[Row]:
         sample = Sample(sizes.events, AUDIENCES)
         smaller = Sample(sizes.sent_objects, AUDIENCES)
         smallest = Sample(sizes.sent_objects // 5, AUDIENCES)
-        both = EndToEnd(place, sample)
+        versions = EndToEnd(place, sample)
         harness.keep_out_of_collections()
         taken = harness.interleave(
             sizes.rounds,
             {
-                "ours": both.ours,
-                "textbook version": lambda: both.textbook(smaller),
-                "deleting one by one": lambda: both.textbook(smallest, delete_one_by_one),
+                "ours": versions.ours,
+                "textbook version": lambda: versions.textbook(smaller),
+                "tidy version": lambda: versions.tidy(smaller),
+                "deleting one by one": lambda: versions.textbook(smallest, delete_one_by_one),
             },
         )
-        both.check_counts()
+        versions.check_counts()
         floor = [harness.sha1_alone(sample.values[:100_000]) for _ in range(sizes.rounds)]
-        both.close()
+        versions.close()
+    return _rows(taken, floor, sizes)
+
+
+def _rows(taken: dict[str, list[Pace]], floor: list[Pace], sizes: Sizes) -> list[Row]:
+    def faster(what: str, version: str, must: Must | None) -> Row:
+        return harness.compared(what, taken["ours"], taken[version], floor, must)
+
+    a_round, few = f"({sizes.sent_objects:,} a round)", f"({sizes.sent_objects // 5:,} a round)"
+    must = at_least(30) if sizes.judged else None
     return [
-        harness.compared(
-            f"end to end / textbook version ({sizes.sent_objects:,} a round)",
-            taken["ours"],
-            taken["textbook version"],
-            floor,
-            at_least(30) if sizes.judged else None,
-        ),
-        harness.compared(
-            f"  if it deletes one by one ({smallest.count:,} a round)",
-            taken["ours"],
-            taken["deleting one by one"],
-            floor,
-            None,
-        ),
+        faster(f"end to end / textbook version {a_round}", "textbook version", must),
+        faster(f"  if it deletes one by one {few}", "deleting one by one", None),
+        faster(f"end to end / tidy version {a_round}", "tidy version", None),
     ]

@@ -1,26 +1,33 @@
-"""A flush of one audience, against ORM objects and against tuples.
+"""A flush of one audience, against ORM objects, against tuples and against floors.
 
 Timed is everything from the read to the commit that has deleted what was read: ours in as many
 uploads as it takes, each with its batches sealed and committed; the yardsticks up to the digests
 of each request, which they hand to nobody. The lanes are emptied without HTTP, outside of the time.
+The floors are each a part of it alone: reading the bodies, opening them, SHA-1, and moving the
+bytes of the batches in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from io import BytesIO
 from time import perf_counter
 
 from sqlalchemy.orm import Session
 
+from app import drafting
 from app.deployment import Deployment
 from app.flush import flush_once
+from app.keyring import chunk_purpose
 from app.staging import Intake, stage
-from tests.benchmarks import harness
+from tests.benchmarks import floors, harness
 from tests.benchmarks.events import Sample
-from tests.benchmarks.harness import Pace, Row, Sizes, at_least
+from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least
 from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
-from tests.benchmarks.textbook import COPY_ROWS, Post, flush_objects, flush_tuples, row_text
+from tests.benchmarks.textbook import Post, copy_into, flush_objects, row_text
+from tests.benchmarks.tidy import flush_tuples
 
 PER_CHUNK = 100
 """Events in a chunk, as calls of 10,000 events over 100 audiences make them."""
@@ -28,6 +35,21 @@ EMPTY_LANES = (
     "UPDATE batch SET state = 'sent', payload = NULL, settled_at = clock_timestamp()"
     " WHERE state = 'waiting'"
 )
+
+PER_CALL = 10_000
+VERSIONS = ("ours", "tuples", "objects")
+"""What is measured that flushes; the rest are floors."""
+
+
+@contextmanager
+def chunks_of(messages: int) -> Iterator[None]:
+    """Let intake cut its chunks so short: one call then makes as many as many calls would."""
+    usual = drafting.CHUNK_MESSAGES
+    drafting.CHUNK_MESSAGES = messages
+    try:
+        yield
+    finally:
+        drafting.CHUNK_MESSAGES = usual
 
 
 def flush_all(
@@ -53,6 +75,8 @@ class Flushing:
         ((upstream_id, self.audience_id),) = activate_all(place, 1).items()
         self._ids = {upstream_id: self.audience_id}
         self._textbook = plain_engine(place)
+        self.batch_bytes: list[int] = []
+        """What the batches of the last flush took, each."""
         self._stage(per_chunk)
 
     def close(self) -> None:
@@ -61,28 +85,43 @@ class Flushing:
     def ours(self, empty_lanes: Callable[[], object] | None = None) -> Pace:
         self.put_back("staged_chunk", "kept_chunk", "id")
         self.place.run("TRUNCATE batch, upload CASCADE")
+        self.batch_bytes.clear()
         messages, seconds = flush_all(
-            self.place.deployment,
-            self.audience_id,
-            empty_lanes or (lambda: self.place.run(EMPTY_LANES)),
+            self.place.deployment, self.audience_id, empty_lanes or self._empty_lanes
         )
         assert messages == self.sample.count
         return Pace(messages, seconds)
 
     def objects(self, count: int, post: Post) -> Pace:
         """The ORM flush, of the first ``count`` events."""
-        self.put_back("event_row", "kept_row", "id", count)
+        self.put_back("event_row", self._kept_rows, "id", count)
         with Session(self._textbook, expire_on_commit=False) as session:
             start = perf_counter()
             flush_objects(session, self.audience_id, self._per_request, post)
             return Pace(count, perf_counter() - start)
 
     def tuples(self, post: Post) -> Pace:
-        self.put_back("event_row", "kept_row", "id")
+        self.put_back("event_row", self._kept_rows, "id")
         with self._textbook.connect() as connection:
             start = perf_counter()
             flush_tuples(connection, self.audience_id, self._per_request, post)
             return Pace(self.sample.count, perf_counter() - start)
+
+    def copied_out(self) -> Pace:
+        """A floor: the same bodies read from Postgres, and nothing done with them."""
+        return self._pace(floors.copy_out(self.place, "SELECT body FROM kept_chunk"))
+
+    def opened(self) -> Pace:
+        """A floor: the same bodies decrypted."""
+        ring, purpose = self.place.deployment.keyring, chunk_purpose(self.audience_id)
+        return self._pace(floors.open_all(ring, self._bodies, purpose))
+
+    def moved(self) -> Pace:
+        """A floor: as many bytes as the batches of the last flush have, copied in memory."""
+        return self._pace(floors.copy_in_memory(self.batch_bytes))
+
+    def _pace(self, seconds: float) -> Pace:
+        return Pace(self.sample.count, seconds)
 
     def put_back(self, table: str, kept: str, order: str, count: int | None = None) -> None:
         """Fill a table as it was staged, vacuumed as autovacuum would have by now."""
@@ -100,15 +139,34 @@ class Flushing:
     def _per_request(self) -> int:
         return self.place.deployment.settings.records_per_request
 
+    def _empty_lanes(self) -> None:
+        sizes = "SELECT array_agg(octet_length(payload)) FROM batch WHERE state = 'waiting'"
+        self.batch_bytes += self.place.ask(sizes) or ()
+        self.place.run(EMPTY_LANES)
+
     def _stage(self, per_chunk: int) -> None:
         intake = Intake(self.place.deployment, "benchmark")
+        with chunks_of(per_chunk):
+            for events in self.sample.calls(PER_CALL):
+                stage(intake, events)
+        chunks = self.place.ask("SELECT count(*) FROM staged_chunk")
+        assert chunks == -(-self.sample.count // per_chunk)
+        self.place.run("CREATE UNLOGGED TABLE kept_chunk AS TABLE staged_chunk")
+
+    @cached_property
+    def _kept_rows(self) -> str:
+        """The table that keeps the events as rows. It is filled only where rows are flushed."""
+        self.place.run("CREATE UNLOGGED TABLE kept_row (LIKE event_row INCLUDING IDENTITY)")
         with self.place.session.cursor() as cursor:
-            for events in self.sample.calls(10_000):
-                cursor.copy_expert(COPY_ROWS, BytesIO(row_text(events, self._ids)))
-                for start in range(0, len(events), per_chunk):
-                    stage(intake, events[start : start + per_chunk])
-        self.place.run("CREATE TABLE kept_chunk AS SELECT * FROM staged_chunk")
-        self.place.run("CREATE TABLE kept_row AS SELECT * FROM event_row")
+            for events in self.sample.calls(PER_CALL):
+                cursor.copy_expert(copy_into("kept_row"), BytesIO(row_text(events, self._ids)))
+        return "kept_row"
+
+    @cached_property
+    def _bodies(self) -> list[bytes]:
+        with self.place.session.cursor() as cursor:
+            cursor.execute("SELECT body FROM kept_chunk ORDER BY id")
+            return [bytes(body) for (body,) in cursor.fetchall()]
 
 
 def measure(ground: Ground, sizes: Sizes) -> list[Row]:
@@ -123,23 +181,24 @@ def measure(ground: Ground, sizes: Sizes) -> list[Row]:
                 "ours": flushing.ours,
                 "tuples": lambda: flushing.tuples(lambda *_: None),
                 "objects": lambda: flushing.objects(sizes.flushed_objects, lambda *_: None),
+                "COPY OUT of its bodies": flushing.copied_out,
+                "AES-GCM open of its bodies": flushing.opened,
+                "memcpy of its batches": flushing.moved,
+                "SHA-1 alone": lambda: harness.sha1_alone(flushing.sample.values[:100_000]),
             },
         )
-        floor = [harness.sha1_alone(flushing.sample.values[:100_000]) for _ in range(sizes.rounds)]
         flushing.close()
+    return _rows(taken, sizes)
+
+
+def _rows(taken: dict[str, list[Pace]], sizes: Sizes) -> list[Row]:
+    def faster(yardstick: str, case: str, must: Must | None) -> Row:
+        what = f"flush of {sizes.events:,} / {yardstick}"
+        must = must if sizes.judged else None
+        return harness.compared(what, taken["ours"], taken[case], taken["SHA-1 alone"], must)
+
     return [
-        harness.compared(
-            f"flush of {sizes.events:,} / ORM objects ({sizes.flushed_objects:,} a round)",
-            taken["ours"],
-            taken["objects"],
-            floor,
-            at_least(12) if sizes.judged else None,
-        ),
-        harness.compared(
-            f"flush of {sizes.events:,} / tuples and bulk DELETE",
-            taken["ours"],
-            taken["tuples"],
-            floor,
-            at_least(1.8) if sizes.judged else None,
-        ),
+        faster(f"ORM objects ({sizes.flushed_objects:,} a round)", "objects", at_least(12)),
+        faster("tuples and bulk DELETE", "tuples", at_least(1.8)),
+        *(faster(floor, floor, None) for floor in taken if floor not in VERSIONS),
     ]

@@ -1,9 +1,8 @@
 """The textbook version, kept as the yardstick: one row per event, ORM rows in, ORM objects out.
 
 It is written as its reader would write it well: one narrow table with one index, a naive loop, a
-bulk DELETE, no needless refresh; ``delete_one_by_one`` shows what the bulk DELETE is worth.
-``flush_tuples`` is the tidy version without objects, which reads the driver's own tuples. Both give
-exactly the requests' worth of digests that ours gives.
+bulk DELETE, no needless refresh; ``delete_one_by_one`` shows what the bulk DELETE is worth. It
+gives exactly the requests' worth of digests that ours gives. Without objects: see ``tidy``.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha1
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import requests
 import sqlalchemy as sa
@@ -57,19 +56,28 @@ Post = Callable[[int, Request], None]
 """Sends one request for an audience."""
 Delete = Callable[[Session, Sequence[EventRow]], None]
 """Deletes rows that were read, of one audience and in order."""
-COPY_ROWS = "COPY event_row (audience_id, operation, kind, value, occurred_at) FROM STDIN"
+WAITING = sa.select(EventRow.audience_id, sa.func.count()).group_by(EventRow.audience_id)
+"""The due check: how many events wait for each audience."""
+
+
+def copy_into(table: str) -> str:
+    """The COPY that takes ``row_text`` into a table like ``event_row``."""
+    return f"COPY {table} (audience_id, operation, kind, value, occurred_at) FROM STDIN"
+
+
+COPY_ROWS = copy_into(EventRow.__tablename__)
 
 
 def row_text(events: Iterable[MembershipEvent], audience_ids: Mapping[str, int]) -> bytes:
     """The events as COPY's text format, a row each. The values of the sample need no escaping."""
     return "".join(
-        f"{audience_ids[audience]}\t{OPERATIONS[operation]}\t{KINDS[kind]}\t{value}\t{_time(at)}\n"
+        f"{audience_ids[audience]}\t{OPERATIONS[operation]}\t{KINDS[kind]}\t{value}\t{utc(at)}\n"
         for audience, operation, people, at in events
         for kind, value in people
     ).encode()
 
 
-def _time(occurred_at_us: int | None) -> datetime:
+def utc(occurred_at_us: int | None) -> datetime:
     return datetime.fromtimestamp((occurred_at_us or 0) / 1e6, UTC)
 
 
@@ -80,7 +88,7 @@ def add_objects(
     session.add_all(
         EventRow(
             audience_id=audience_ids[audience],
-            occurred_at=_time(at),
+            occurred_at=utc(at),
             operation=OPERATIONS[operation],
             kind=KINDS[kind],
             value=value,
@@ -93,9 +101,7 @@ def add_objects(
 
 
 def count_waiting(session: Session) -> dict[int, int]:
-    """The due check: how many events wait for each audience."""
-    query = sa.select(EventRow.audience_id, sa.func.count()).group_by(EventRow.audience_id)
-    return dict(iter(session.execute(query)))
+    return dict(iter(session.execute(WAITING)))
 
 
 def delete_in_bulk(session: Session, rows: Sequence[EventRow]) -> None:
@@ -132,39 +138,13 @@ def flush_objects(
         by_operation = defaultdict(list)
         for digest, operation in operations.items():
             by_operation[operation].append(digest)
-        _post_all(post, audience_id, list_type, by_operation, per_request)
+        post_all(post, audience_id, list_type, by_operation, per_request)
     delete(session, rows)
     session.commit()
     session.expunge_all()
 
 
-def flush_tuples(connection: sa.Connection, audience_id: int, per_request: int, post: Post) -> None:
-    """The same without objects: the driver's tuples and comprehensions."""
-    cursor = connection.connection.cursor()
-    cursor.execute(
-        "SELECT id, kind, operation, value FROM event_row WHERE audience_id = %s ORDER BY id",
-        (audience_id,),
-    )
-    rows = cursor.fetchall()
-    deciding = {sha1(row[3].strip().lower().encode()).hexdigest(): row for row in rows}
-    for list_type, kinds in (("EMAIL", (0,)), ("MAID", (1, 2))):
-        by_operation = {
-            wanted: [
-                digest
-                for digest, (_, kind, operation, _) in deciding.items()
-                if operation == wanted and kind in kinds
-            ]
-            for wanted in (0, 1)
-        }
-        _post_all(post, audience_id, list_type, by_operation, per_request)
-    cursor.execute(
-        "DELETE FROM event_row WHERE audience_id = %s AND id <= %s", (audience_id, rows[-1][0])
-    )
-    cursor.close()
-    connection.connection.commit()
-
-
-def _post_all(
+def post_all(
     post: Post,
     audience_id: int,
     list_type: str,
@@ -190,6 +170,10 @@ def send_what_is_due(
 class PinterestByTheBook:
     """Pinterest spoken to with ``requests`` and ``json=``, a connection each time."""
 
+    version = "textbook"
+    http: Any = requests
+    """What sends: the module, or a session of it."""
+
     def __init__(self, base_url: str, ad_account_id: str, token: str) -> None:
         self._lists_url = f"{base_url}/ad_accounts/{ad_account_id}/customer_lists"
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -198,11 +182,11 @@ class PinterestByTheBook:
     def make_list(self, audience_id: int, list_type: str) -> None:
         """Create the customer list of an audience, which takes a first record."""
         body = {
-            "name": f"textbook {audience_id} {list_type}",
+            "name": f"{self.version} {audience_id} {list_type}",
             "list_type": list_type,
             "records": sha1(b"nobody").hexdigest(),
         }
-        reply = requests.post(self._lists_url, json=body, headers=self._headers, timeout=60)
+        reply = self.http.post(self._lists_url, json=body, headers=self._headers, timeout=60)
         reply.raise_for_status()
         self.list_ids[audience_id, list_type] = reply.json()["id"]
 
@@ -211,5 +195,5 @@ class PinterestByTheBook:
         list_id = self.list_ids[audience_id, request.list_type]
         body = {"operation_type": request.operation, "records": ",".join(request.digests)}
         url = f"{self._lists_url}/{list_id}"
-        reply = requests.patch(url, json=body, headers=self._headers, timeout=60)
+        reply = self.http.patch(url, json=body, headers=self._headers, timeout=60)
         reply.raise_for_status()

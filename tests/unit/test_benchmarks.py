@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha1
 from io import BytesIO
-from itertools import chain
+from itertools import accumulate, chain, product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.bodies import hex_records
+from app.bodies import hex_records, unpack_chunk
+from app.copying import copy_rows
 from app.database import transaction
 from app.due import audiences_due
-from app.events import Kind, Operation
-from app.keyring import batch_purpose
+from app.events import Kind, ListType, Operation
+from app.keyring import KeyRing, batch_purpose
+from app.pinterest.client import PinterestClient
+from app.pinterest.outcomes import Answer
+from app.pinterest.wire import Patience
 from app.sandbox.embedded_postgres import PostgresServer
 from app.sandbox.pinterest import PinterestSimulator
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import end_to_end, flushing, harness, hashing, memory, staging
 from tests.benchmarks.due_check import Waiting
 from tests.benchmarks.events import Sample
+from tests.benchmarks.floors import StagedCalls
 from tests.benchmarks.harness import Pace, Row, Sizes, at_least, at_most
 from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
 from tests.benchmarks.textbook import (
@@ -37,6 +44,7 @@ from tests.benchmarks.textbook import (
     delete_one_by_one,
     row_text,
 )
+from tests.benchmarks.tidy import insert_rows
 
 COUNT = 3_000
 Outcome = dict[tuple[str, str], str]
@@ -95,28 +103,121 @@ def _is(event: Any, kind: Kind) -> bool:
 # The yardsticks.
 
 
-def test_copied_rows_and_objects_are_the_same_rows(place: Place) -> None:
+def test_copied_rows_objects_and_inserted_rows_are_the_same_rows(place: Place) -> None:
     sample = Sample(COUNT, 5)
     events = sample.events(0, COUNT)
     ids = activate_all(place, 5)
     engine = plain_engine(place)
     with Session(engine) as session:
         add_objects(session, events, ids)
+    objects = _taken_rows(place)
+    with engine.connect() as connection:
+        insert_rows(connection, events, ids)
+    inserted = _taken_rows(place)
     engine.dispose()
-    objects = _rows(place)
-    place.run("TRUNCATE event_row")
     with place.session.cursor() as cursor:
         cursor.copy_expert(COPY_ROWS, BytesIO(row_text(events, ids)))
-    assert objects == _rows(place)
+    assert objects == inserted == _taken_rows(place)
     assert len(objects) == COUNT
 
 
-def _rows(place: Place) -> list[Any]:
+def _taken_rows(place: Place) -> list[Any]:
+    """The rows in their order, which are then gone."""
     with place.session.cursor() as cursor:
         cursor.execute(
             "SELECT audience_id, occurred_at, operation, kind, value FROM event_row ORDER BY id"
         )
-        return list(cursor.fetchall())
+        rows = list(cursor.fetchall())
+    place.run("TRUNCATE event_row")
+    return rows
+
+
+def test_a_call_of_the_tidy_version_is_a_few_statements(place: Place) -> None:
+    ids = activate_all(place, 5)
+    engine = plain_engine(place)
+    statements: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *each: statements.append(each[2]))
+    with engine.connect() as connection:
+        insert_rows(connection, Sample(COUNT, 5).events(0, COUNT), ids)
+    engine.dispose()
+    assert len(statements) == COUNT // 1_000
+
+
+# The floors.
+
+
+def test_the_floor_of_staging_copies_the_very_rows_that_staging_sends(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[bytes]] = []
+
+    def noted(
+        cursor: Any, table: sa.Table, columns: tuple[str, ...], rows: Any, first: bytes
+    ) -> None:
+        sent.append([*rows])
+        copy_rows(cursor, table, columns, sent[-1], first=first)
+
+    monkeypatch.setattr("app.staging.copy_rows", noted)
+    activate_all(place, 7)
+    calls = StagedCalls(place, Sample(COUNT, 7), 1_000)
+    assert len(sent) == len(calls.calls) == COUNT // 1_000
+    for rows, call in zip(sent, calls.calls, strict=True):
+        assert len(rows) == 7
+        assert call == COPY_HEADER + b"".join(rows) + COPY_END
+    staged = _chunks(place)
+    assert calls.copied().events == COUNT
+    assert _chunks(place) == staged
+
+
+COPY_HEADER, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+
+
+def _chunks(place: Place) -> list[Any]:
+    with place.session.cursor() as cursor:
+        cursor.execute(
+            "SELECT audience_id, message_count, email_count, maid_count, body FROM staged_chunk"
+            " ORDER BY id"
+        )
+        return [(*counts, bytes(body)) for *counts, body in cursor.fetchall()]
+
+
+def test_each_call_is_synced_to_the_disk_on_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activate_all(place, 7)
+    calls = StagedCalls(place, Sample(COUNT, 7), 1_000)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.lseek(file, 0, os.SEEK_CUR)))
+    assert calls.synced().events == COUNT
+    assert synced == [*accumulate(map(len, calls.calls))]
+
+
+def test_the_floors_of_a_flush_are_made_of_its_own_bytes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = flushing.Flushing(place, Sample(COUNT, 1), per_chunk=50)
+    flush.ours()
+    assert len(flush.batch_bytes) == place.ask("SELECT count(*) FROM batch")
+    digests = len({value.strip().lower() for value in flush.sample.values})
+    assert sum(flush.batch_bytes) >= 20 * digests
+    opened: list[bytes] = []
+    original = KeyRing.open
+
+    def noted(ring: KeyRing, sealed: bytes, purpose: str) -> bytes:
+        opened.append(original(ring, sealed, purpose))
+        return opened[-1]
+
+    monkeypatch.setattr(KeyRing, "open", noted)
+    for floor in (flush.opened, flush.copied_out, flush.moved):
+        pace = floor()
+        assert pace.events == COUNT
+        assert pace.seconds > 0
+    lines = [unpack_chunk(body).text.decode().split("\n") for body in opened]
+    assert [*chain(*lines)] == [value.strip() for value in flush.sample.values]
+    flush.close()
+
+
+# Flushing and sending.
 
 
 def test_every_way_of_flushing_gives_the_same_digests(place: Place) -> None:
@@ -158,37 +259,72 @@ def _take_lanes(place: Place, outcome: Outcome) -> None:
 def test_hashing_in_halves_gives_what_the_loop_gives() -> None:
     events = Sample(COUNT, 1).events(0, COUNT)
     ours, naive = Outcome(), Outcome()
-    for list_type, operation, records in hashing.batch(hashing.draft(events)):
-        _apply(ours, Request(list_type, operation, records.decode().split(",")))
+    for list_type, body in hashing.batch(hashing.draft(events)):
+        _apply(ours, _said(list_type, body))
     for request in hashing.loop(events):
-        _apply(naive, request)
+        said = _said(request.list_type, hashing.body_by_the_book(request))
+        assert said == request
+        _apply(naive, said)
     assert ours == naive
 
 
+def _said(list_type: str, body: bytes) -> Request:
+    said = json.loads(body)
+    assert said.keys() == {"operation_type", "records"}
+    return Request(list_type, said["operation_type"], said["records"].split(","))
+
+
+def test_what_is_hashed_and_batched_is_what_the_client_sends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = PinterestClient("http://127.0.0.1", "1", "token", Patience(1, 1, 1))
+    sent: list[bytes | None] = []
+
+    def noted(_method: str, _path: str, *, body: bytes | None = None) -> Answer:
+        sent.append(body)
+        return Answer(200, left=True)
+
+    monkeypatch.setattr(client.wire, "call", noted)
+    bodies = [body for _, body in hashing.batch(hashing.draft(Sample(COUNT, 1).events(0, COUNT)))]
+    for body in bodies:
+        request = _said("", body)
+        client.change_list("1", request.operation, ",".join(request.digests).encode())
+    client.close()
+    assert bodies == sent
+
+
 @pytest.mark.parametrize("delete", [delete_in_bulk, delete_one_by_one])
-def test_both_versions_leave_the_same_members_at_pinterest(
+def test_all_versions_leave_the_same_members_at_pinterest(
     delete: Delete, ground: Ground, simulator: PinterestSimulator
 ) -> None:
     simulator.behaviour.writes_per_minute = None
     settings = end_to_end.SETTINGS | {"records_per_request": 50}
     with ground.place(pinterest_url=simulator.base_url, **settings) as place:
         sample = Sample(COUNT, 4)
-        both = end_to_end.EndToEnd(place, sample)
+        versions = end_to_end.EndToEnd(place, sample)
         first_records = {each["id"]: _members(simulator, each["id"]) for each in _lists(simulator)}
-        both.ours()
-        both.textbook(sample, delete)
-        both.check_counts()
-        both.close()
-        for (audience_id, list_type), list_id in both.pinterest.list_ids.items():
+        versions.ours()
+        versions.textbook(sample, delete)
+        versions.tidy(sample)
+        versions.check_counts()
+        versions.close()
+
+        def members(list_id: str) -> set[str]:
+            return _members(simulator, list_id) - first_records[list_id]
+
+        assert len(_lists(simulator)) == 3 * 2 * len(versions.audience_ids)
+        textbook, tidy = (each.list_ids for each in versions.yardsticks)
+        for audience_id, list_type in product(versions.audience_ids.values(), ListType):
             own = place.ask(
                 "SELECT pinterest_list_id FROM customer_list"
                 " WHERE audience_id = %s AND list_type = %s",
                 audience_id,
                 list_type,
             )
-            ours = _members(simulator, own) - first_records[own]
+            ours = members(own)
             assert ours
-            assert ours == _members(simulator, list_id) - first_records[list_id]
+            assert ours == members(textbook[audience_id, list_type])
+            assert ours == members(tidy[audience_id, list_type])
 
 
 def _lists(simulator: PinterestSimulator) -> list[dict[str, Any]]:
@@ -225,7 +361,8 @@ def test_the_due_check_sees_what_counting_rows_sees(ground: Ground) -> None:
 
 def test_staging_measures_time_disk_and_log_of_both_sides(place: Place) -> None:
     measured = staging.Staging(place, Sample(COUNT, 10))
-    for each in (measured.ours(1_000), measured.copied_rows(1_000), measured.objects(1_000)):
+    ways = (measured.ours, measured.copied_rows, measured.objects, measured.inserts)
+    for each in (way(1_000) for way in ways):
         assert each.pace.events == COUNT
         assert each.pace.seconds > 0
         assert 30 < each.disk_bytes < 300
