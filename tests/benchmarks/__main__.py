@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = QUICK if options.quick else Sizes()
     if options.rounds:
         sizes = replace(sizes, rounds=options.rounds)
-    known = GROUPS | LONG
+    known = GROUPS | {name: module.measure for name, module in LONG.items()}
     if unknown := set(options.groups) - known.keys():
         parser.error(f"no such group: {', '.join(unknown)}; there are: {', '.join(known)}")
     groups = {name: known[name] for name in options.groups or GROUPS}
