@@ -18,9 +18,7 @@ from time import perf_counter
 import psycopg2.errors
 
 from app.keyring import KeyRing
-from app.staging import Intake, stage
 from tests.benchmarks import harness
-from tests.benchmarks.events import Sample
 from tests.benchmarks.harness import Pace
 from tests.benchmarks.installation import Place
 
@@ -40,15 +38,11 @@ _AT_ONCE = 1 << 30
 
 
 class StagedCalls:
-    """What ours sends for a sample, so many events a call: bytes made beforehand."""
+    """What stands staged, as the bytes that each call sent."""
 
-    def __init__(self, place: Place, sample: Sample, per_call: int) -> None:
-        """Stage everything once, and read back what was sent, call by call."""
-        self._place, self._events = place, sample.count
-        place.run("TRUNCATE staged_chunk, receipt")
-        intake = Intake(place.deployment, "benchmark")
-        for events in sample.calls(per_call):
-            stage(intake, events)
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._events = place.ask("SELECT sum(message_count) FROM staged_chunk")
         self.calls = self._read_back()
 
     def copied(self) -> Pace:

@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from io import BytesIO
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from app.copying import array_text
 from app.staging import Intake, stage
 from tests.benchmarks import harness
 from tests.benchmarks.events import Sample
 from tests.benchmarks.floors import StagedCalls
-from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least, at_most
+from tests.benchmarks.footprint import OURS, THEIRS, Side, Staged, measured, smaller
+from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least
 from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
 from tests.benchmarks.textbook import COPY_ROWS, add_objects, row_text
 from tests.benchmarks.tidy import insert_rows
@@ -32,25 +32,6 @@ CALLS = {"1k": 1_000, "10k": 10_000}
 T = TypeVar("T")
 
 
-class Staged(NamedTuple):
-    """What one way of staging took, per event."""
-
-    pace: Pace
-    disk_bytes: float
-    wal_bytes: float
-
-
-class Side(NamedTuple):
-    """The tables of one version, and how many events they say they hold."""
-
-    tables: tuple[str, ...]
-    waiting: str
-
-
-OURS = Side(("staged_chunk", "receipt"), "SELECT sum(message_count) FROM staged_chunk")
-THEIRS = Side(("event_row",), "SELECT count(*) FROM event_row")
-
-
 class Staging:
     """The ways to stage one sample, each into empty tables."""
 
@@ -58,6 +39,8 @@ class Staging:
         self.place, self.sample = place, sample
         self.audience_ids = activate_all(place, len(sample.upstream_ids))
         self._textbook = plain_engine(place)
+        self.own: dict[int, StagedCalls] = {}
+        """What ours sent, by events per call, once it was measured."""
 
     def close(self) -> None:
         self._textbook.dispose()
@@ -65,7 +48,12 @@ class Staging:
     def ours(self, per_call: int) -> Staged:
         intake = Intake(self.place.deployment, "benchmark")
         calls = self.sample.calls(per_call)
-        return self._measured(OURS, calls, lambda events: stage(intake, events))
+
+        def keep_own() -> None:
+            if per_call not in self.own:
+                self.own[per_call] = StagedCalls(self.place)
+
+        return self._took(OURS, calls, lambda events: stage(intake, events), keep_own)
 
     def copied_rows(self, per_call: int) -> Staged:
         """COPY of bytes that were made before, one row per event."""
@@ -77,12 +65,12 @@ class Staging:
                 cursor.copy_expert(COPY_ROWS, stream)
                 connection.connection.commit()
 
-            return self._measured(THEIRS, calls, copy)
+            return self._took(THEIRS, calls, copy)
 
     def objects(self, per_call: int) -> Staged:
         calls = self.sample.calls(per_call)
         with Session(self._textbook, expire_on_commit=False) as session:
-            return self._measured(
+            return self._took(
                 THEIRS, calls, lambda events: add_objects(session, events, self.audience_ids)
             )
 
@@ -90,9 +78,24 @@ class Staging:
         """SQLAlchemy Core, as the tidy version has it."""
         calls = self.sample.calls(per_call)
         with self._textbook.connect() as connection:
-            return self._measured(
+            return self._took(
                 THEIRS, calls, lambda events: insert_rows(connection, events, self.audience_ids)
             )
+
+    def copied_own(self, per_call: int) -> Pace:
+        return self.own[per_call].copied()
+
+    def synced_own(self, per_call: int) -> Pace:
+        return self.own[per_call].synced()
+
+    def _took(
+        self,
+        side: Side,
+        calls: Iterable[T],
+        step: Callable[[T], object],
+        before_deleting: Callable[[], object] = lambda: None,
+    ) -> Staged:
+        return measured(self.place, side, self.sample.count, calls, step, before_deleting)
 
     def _texts(self, per_call: int) -> Iterator[bytes]:
         together = per_call // CALLS["1k"]
@@ -103,57 +106,28 @@ class Staging:
     def _texts_of_1k(self) -> list[bytes]:
         return [row_text(events, self.audience_ids) for events in self.sample.calls(CALLS["1k"])]
 
-    def _measured(self, side: Side, calls: Iterable[T], step: Callable[[T], object]) -> Staged:
-        place, count = self.place, self.sample.count
-        place.run(f"TRUNCATE {', '.join(side.tables)}")
-        place.checkpoint()
-        log_start = place.ask("SELECT pg_current_wal_insert_lsn()")
-        pace = Pace(count, harness.timed(calls, step))
-        assert place.ask(side.waiting) == count
-        disk = sum(place.ask("SELECT pg_total_relation_size(%s)", table) for table in side.tables)
-        self._delete(side)
-        wal = place.ask("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", log_start)
-        return Staged(pace, disk / count, float(wal) / count)
-
-    def _delete(self, side: Side) -> None:
-        """An audience at a time, as a flush does; of ours exactly the chunks that were read."""
-        for audience_id in self.audience_ids.values():
-            if side is THEIRS:
-                self.place.run("DELETE FROM event_row WHERE audience_id = %s", audience_id)
-                continue
-            ids = self.place.ask(
-                "SELECT array_agg(id) FROM staged_chunk WHERE audience_id = %s", audience_id
-            )
-            self.place.run(
-                "DELETE FROM staged_chunk WHERE audience_id = %s AND id = ANY(%s::bigint[])",
-                audience_id,
-                array_text(ids or ()),
-            )
-
 
 def measure(ground: Ground, sizes: Sizes) -> list[Row]:
     with ground.place() as place:
         staging = Staging(place, Sample(sizes.events, AUDIENCES))
         fewer = Staging(place, Sample(sizes.staged_objects, AUDIENCES))
-        own = {name: StagedCalls(place, staging.sample, size) for name, size in CALLS.items()}
         harness.keep_out_of_collections()
-        taken = harness.interleave(sizes.rounds, _cases(staging, fewer, own))
+        taken = harness.interleave(sizes.rounds, _cases(staging, fewer))
         sha1 = [harness.sha1_alone(staging.sample.values[:100_000]) for _ in range(sizes.rounds)]
         staging.close()
         fewer.close()
     return _rows(taken, sha1, sizes)
 
 
-def _cases(
-    staging: Staging, fewer: Staging, own: dict[str, StagedCalls]
-) -> dict[str, Callable[[], Any]]:
+def _cases(staging: Staging, fewer: Staging) -> dict[str, Callable[[], Any]]:
+    """Ours comes before its floors: what it sends in the first round is what they are made of."""
     cases: dict[str, Callable[[], Any]] = {}
     for name, per_call in CALLS.items():
         cases |= {
             f"stage, {name} a call": partial(staging.ours, per_call),
             f"COPY of rows, {name} a call": partial(staging.copied_rows, per_call),
-            f"COPY of its own rows, {name} a call": own[name].copied,
-            f"fdatasync of its bytes, {name} a call": own[name].synced,
+            f"COPY of its own rows, {name} a call": partial(staging.copied_own, per_call),
+            f"fdatasync of its bytes, {name} a call": partial(staging.synced_own, per_call),
         }
     return cases | {
         "ORM add_all, 1k a call": partial(fewer.objects, 1_000),
@@ -183,29 +157,11 @@ def _rows(taken: dict[str, list[Any]], sha1: list[Pace], sizes: Sizes) -> list[R
     for per_call in CALLS:
         ours, theirs = taken[f"stage, {per_call} a call"], taken[f"COPY of rows, {per_call} a call"]
         rows.append(
-            _smaller(f"disk of an event, {per_call} a call", ours, theirs, "disk_bytes", 1 / 2)
+            smaller(f"disk of an event, {per_call} a call", ours, theirs, "disk_bytes", 1 / 2)
         )
         rows.append(
-            _smaller(
+            smaller(
                 f"WAL of an event, staged and deleted, {per_call}", ours, theirs, "wal_bytes", 1 / 3
             )
         )
     return rows
-
-
-def _smaller(
-    what: str, ours: list[Staged], theirs: list[Staged], measure: str, bound: float
-) -> Row:
-    bytes_of = [
-        (getattr(own, measure), getattr(their, measure))
-        for own, their in zip(ours, theirs, strict=True)
-    ]
-    own, their = bytes_of[len(bytes_of) // 2]
-    return Row(
-        what,
-        [own / their for own, their in bytes_of],
-        "x",
-        at_most(bound),
-        ours=f"{own:.2f} B",
-        yardstick=f"{their:.2f} B",
-    )

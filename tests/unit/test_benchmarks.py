@@ -27,6 +27,7 @@ from app.pinterest.outcomes import Answer
 from app.pinterest.wire import Patience
 from app.sandbox.embedded_postgres import PostgresServer
 from app.sandbox.pinterest import PinterestSimulator
+from app.staging import Intake, stage
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import end_to_end, flushing, harness, hashing, memory, staging
 from tests.benchmarks.due_check import Waiting
@@ -158,15 +159,23 @@ def test_the_floor_of_staging_copies_the_very_rows_that_staging_sends(
         copy_rows(cursor, table, columns, sent[-1], first=first)
 
     monkeypatch.setattr("app.staging.copy_rows", noted)
-    activate_all(place, 7)
-    calls = StagedCalls(place, Sample(COUNT, 7), 1_000)
+    calls = _staged_calls(place)
     assert len(sent) == len(calls.calls) == COUNT // 1_000
     for rows, call in zip(sent, calls.calls, strict=True):
         assert len(rows) == 7
         assert call == COPY_HEADER + b"".join(rows) + COPY_END
     staged = _chunks(place)
+    assert staged
     assert calls.copied().events == COUNT
     assert _chunks(place) == staged
+
+
+def _staged_calls(place: Place) -> StagedCalls:
+    activate_all(place, 7)
+    intake = Intake(place.deployment, "benchmark")
+    for events in Sample(COUNT, 7).calls(1_000):
+        stage(intake, events)
+    return StagedCalls(place)
 
 
 COPY_HEADER, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -184,8 +193,7 @@ def _chunks(place: Place) -> list[Any]:
 def test_each_call_is_synced_to_the_disk_on_its_own(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    activate_all(place, 7)
-    calls = StagedCalls(place, Sample(COUNT, 7), 1_000)
+    calls = _staged_calls(place)
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.lseek(file, 0, os.SEEK_CUR)))
     assert calls.synced().events == COUNT
@@ -362,14 +370,17 @@ def test_the_due_check_sees_what_counting_rows_sees(ground: Ground) -> None:
 def test_staging_measures_time_disk_and_log_of_both_sides(place: Place) -> None:
     measured = staging.Staging(place, Sample(COUNT, 10))
     ways = (measured.ours, measured.copied_rows, measured.objects, measured.inserts)
-    for each in (way(1_000) for way in ways):
+    for each in [way(1_000) for way in ways]:
         assert each.pace.events == COUNT
         assert each.pace.seconds > 0
         assert 30 < each.disk_bytes < 300
         assert 30 < each.wal_bytes < 600
-    measured.close()
     assert place.ask("SELECT sum(accepted) FROM receipt") == COUNT
     assert place.ask("SELECT count(*) FROM staged_chunk") == 0
+    for floor in (measured.copied_own(1_000), measured.synced_own(1_000)):
+        assert floor.events == COUNT
+        assert floor.seconds > 0
+    measured.close()
     assert place.ask("SELECT count(*) FROM event_row") == 0
 
 
