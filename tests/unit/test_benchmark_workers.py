@@ -161,6 +161,19 @@ def test_a_deadlock_is_counted(place: Place) -> None:
     assert watch.waits.deadlocks == 1
 
 
+def test_the_cpu_of_a_family_includes_those_that_live() -> None:
+    burn = f"{BURN}\nprint(flush=True)\ninput()"
+    script = f"{sys.executable} -c '{burn}'; true"  # one more command: the shell stays the parent
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as family:
+        assert family.stdout
+        assert family.stdout.readline() == "\n"
+        assert psutil.Process(family.pid).children()
+        assert cpu_seconds(family.pid) >= 0.28
+        family.communicate("end\n")
+
+
 # Real workers.
 
 
