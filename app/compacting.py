@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import chain, groupby, islice
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.bodies import join_chunks, unpack_chunk
-from app.copying import array_text, copy_rows
+from app.copying import array_text, copy_rows, read_bodies
 from app.database import transaction
 from app.deployment import Deployment
 from app.errors import ConfigError, LeaseLost, Unavailable, UnreadableBody
@@ -34,12 +33,10 @@ from app.folding import ChunkSize
 from app.gate import GATES, GateBusy, close_gate
 from app.keyring import KeyRing, chunk_purpose
 from app.lease import NOW, Claim, has_passed, seconds
+from app.runs import LARGE, class_ends, runs
 from app.tables import audience, staged_chunk
 
 log = logging.getLogger(__name__)
-LARGE = 4_096
-"""A chunk of so many identities is not joined any more."""
-GROWTH = 8
 STEP_MESSAGES = 50_000
 STEP_AUDIENCES = 200
 """Joined in one transaction: some MiB, some hundred milliseconds."""
@@ -47,53 +44,32 @@ STEP_AUDIENCES = 200
 _COLUMNS = ("id", "audience_id", "message_count", "email_count", "maid_count", "arrived_at", "body")
 # field count; length and value of id, audience, three counts, arrival; length of the body
 _ROW = struct.Struct(">hiqiqihihihiqi")
-_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-
-_CROWDED = sa.text("""
-SELECT audience_id, id, message_count FROM staged_chunk WHERE audience_id IN (
-    SELECT audience_id FROM staged_chunk WHERE message_count < :large
-     GROUP BY audience_id HAVING count(*) >= :growth
-) ORDER BY audience_id, id
-""")
-_GIVEN = "unnest(%s::bigint[], %s::bigint[]) AS given(audience_id, id)"
-_READ = f"""
-SELECT audience_id, id, message_count, email_count, maid_count, arrived_at, body
-  FROM staged_chunk JOIN {_GIVEN} USING (audience_id, id) ORDER BY audience_id, id
-"""  # noqa: S608 our own text
-_DELETE = f"""
-DELETE FROM staged_chunk AS chunk USING {_GIVEN}
- WHERE chunk.audience_id = given.audience_id AND chunk.id = given.id
-"""  # noqa: S608 our own text
-
-
-def runs(chunks: Sequence[ChunkSize], enough: int = LARGE) -> Iterator[list[ChunkSize]]:
-    """The runs of neighbours to be joined, each into a chunk of a larger class. Pure.
-
-    A class ends at 8, 64, 512 and 4,096 identities. A run holds chunks below the end of a class
-    only, and reaches it together, so every chunk in it rises by a class at least.
-    """
-    for is_small, neighbours in groupby(chunks, lambda chunk: chunk.identities < enough):
-        if not is_small:
-            continue
-        rest: list[ChunkSize] = []
-        total = 0
-        for chunk in neighbours:
-            rest.append(chunk)
-            total += chunk.identities
-            if total >= enough:
-                yield rest
-                rest, total = [], 0
-        if enough > GROWTH:
-            yield from runs(rest, enough // GROWTH)
+_READ = """
+SELECT body FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS given(audience_id, id, place)
+  JOIN staged_chunk USING (audience_id, id) ORDER BY place
+"""
+# The arrival in microseconds since 2000, as Postgres keeps it.
+_DELETE = """
+WITH gone AS (
+    DELETE FROM staged_chunk AS chunk
+     USING unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS given(audience_id, id, oldest)
+     WHERE chunk.audience_id = given.audience_id AND chunk.id = given.id
+    RETURNING chunk.audience_id, oldest, message_count, email_count, maid_count, arrived_at
+)
+SELECT oldest, audience_id, sum(message_count), sum(email_count), sum(maid_count),
+       (extract(epoch FROM min(arrived_at) - timestamptz '2000-01-01 UTC') * 1000000)::bigint,
+       count(*) AS gone
+  FROM gone GROUP BY oldest, audience_id
+"""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A chunk to take the place of others, which are all there still."""
+    """The sealed body that takes the place of a run of chunks, which are all there still."""
 
     audience_id: int
     ids: list[int]
-    row: bytes
+    body: bytes
 
 
 def compact_once(deployment: Deployment, stopping: Callable[[], bool] = lambda: False) -> int:
@@ -112,18 +88,19 @@ def compact_once(deployment: Deployment, stopping: Callable[[], bool] = lambda: 
 
 
 def _crowded(deployment: Deployment) -> dict[int, int]:
-    """Messages of the audiences with something to join, as far as the index alone can tell."""
-    found: dict[int, int] = {}
-    values = {"large": LARGE, "growth": GROWTH}
-    with (
-        transaction(deployment.engine) as tx,
-        tx.execution_options(yield_per=10_000).execute(_CROWDED, values) as rows,
-    ):
-        for audience_id, chunks in groupby(rows, lambda row: row.audience_id):
-            sizes = [ChunkSize(row.id, row.message_count, row.message_count) for row in chunks]
-            if messages := sum(chunk.messages for run in runs(sizes) for chunk in run):
-                found[audience_id] = messages
-    return found
+    """Messages in small chunks of the audiences with something to join, as the index tells it."""
+    messages = staged_chunk.c.message_count
+    of_all = sa.func.sum(messages)
+    query = (
+        sa.select(staged_chunk.c.audience_id, of_all)
+        .where(messages < LARGE)
+        .group_by(staged_chunk.c.audience_id)
+        .having(
+            sa.or_(*(of_all.filter(messages < end) >= end for end in class_ends())),
+        )
+    )
+    with transaction(deployment.engine) as tx:
+        return {audience_id: int(found) for audience_id, found in tx.execute(query)}
 
 
 def _steps(messages: dict[int, int]) -> Iterator[list[int]]:
@@ -195,6 +172,7 @@ def _fix_runs(deployment: Deployment, claims: list[Claim]) -> list[tuple[int, li
     )
     with transaction(deployment.engine) as tx:
         close_gate(tx, ids[0])
+        _read_by_index(tx)
         rows = tx.execute(query).all()
     return [
         (audience_id, run)
@@ -205,48 +183,59 @@ def _fix_runs(deployment: Deployment, claims: list[Claim]) -> list[tuple[int, li
 
 def _join(deployment: Deployment, wanted: list[tuple[int, list[ChunkSize]]]) -> Iterator[Joined]:
     """Open the chunks of each run and seal them as one; a run with one that is bad stays."""
+    ids = [(audience_id, [chunk.id for chunk in run]) for audience_id, run in wanted]
     with transaction(deployment.engine) as tx:
-        ids = [(audience_id, [chunk.id for chunk in run]) for audience_id, run in wanted]
-        rows = tx.exec_driver_sql(_READ, _columns(ids)).all()
-    read = {(row.audience_id, row.id): row for row in rows}
-    for audience_id, run in wanted:
-        chunks = [read[audience_id, chunk.id] for chunk in run if (audience_id, chunk.id) in read]
-        if len(chunks) < len(run):
-            raise LeaseLost(f"chunks of audience {audience_id} are gone: somebody else took them")
+        _read_by_index(tx)
+        bodies = read_bodies(tx, _READ, _columns(ids)[:2])
+    if len(bodies) != sum(len(run) for _, run in ids):
+        raise LeaseLost("chunks to be joined are gone: somebody else took them")
+    unread = iter(bodies)
+    for audience_id, run in ids:
         try:
-            yield _joined(deployment.keyring, audience_id, chunks)
+            body = _joined(deployment.keyring, audience_id, [*islice(unread, len(run))])
         except (ConfigError, UnreadableBody) as problem:
             log.warning("chunks of audience %s are not joined: %s", audience_id, problem)
+        else:
+            yield Joined(audience_id, run, body)
 
 
-def _joined(keyring: KeyRing, audience_id: int, chunks: list[sa.Row[Any]]) -> Joined:
+def _joined(keyring: KeyRing, audience_id: int, bodies: list[bytes]) -> bytes:
     purpose = chunk_purpose(audience_id)
-    opened = [unpack_chunk(keyring.open(bytes(chunk.body), purpose)) for chunk in chunks]
-    body = keyring.seal(join_chunks(opened), purpose)
-    counts = [sum(getattr(chunk, name) for chunk in chunks) for name in _COLUMNS[2:5]]
-    arrived = min(chunk.arrived_at for chunk in chunks) - _POSTGRES_EPOCH
-    at = arrived // timedelta(microseconds=1)
-    numbers = [8, chunks[0].id, 8, audience_id, 2, counts[0], 2, counts[1], 2, counts[2], 8, at]
-    row = _ROW.pack(len(_COLUMNS), *numbers, len(body)) + body
-    return Joined(audience_id, [chunk.id for chunk in chunks], row)
+    return keyring.seal(
+        join_chunks([unpack_chunk(keyring.open(body, purpose)) for body in bodies]), purpose
+    )
 
 
 def _replace(tx: sa.Connection, joined: list[Joined]) -> None:
     """Delete exactly what was read and put the joined chunks in its place."""
-    gone = [(each.audience_id, each.ids) for each in joined]
-    deleted = tx.exec_driver_sql(_DELETE, _columns(gone)).rowcount
-    if deleted != sum(len(ids) for _, ids in gone):
+    _read_by_index(tx)
+    ids = [(each.audience_id, each.ids) for each in joined]
+    sums = {row.oldest: row for row in tx.exec_driver_sql(_DELETE, _columns(ids))}
+    if sum(row.gone for row in sums.values()) != sum(len(each.ids) for each in joined):
         raise LeaseLost("chunks to be joined are gone: somebody else took them")
     with closing(tx.connection.cursor()) as cursor:
-        copy_rows(cursor, staged_chunk, _COLUMNS, (each.row for each in joined))
+        rows = (_pack_row(sums[each.ids[0]], each.body) for each in joined)
+        copy_rows(cursor, staged_chunk, _COLUMNS, rows)
 
 
-def _columns(chunks: list[tuple[int, list[int]]]) -> tuple[str, str]:
-    """Audience and id of each chunk, in parallel."""
+def _pack_row(sums: sa.Row[Any], body: bytes) -> bytes:
+    fields = zip((8, 8, 2, 2, 2, 8), map(int, sums[:6]), strict=True)
+    return _ROW.pack(len(_COLUMNS), *chain.from_iterable(fields), len(body)) + body
+
+
+def _columns(runs_of: list[tuple[int, list[int]]]) -> tuple[str, str, str]:
+    """Audience, id and the id of the run's oldest, of each chunk, in parallel."""
     return (
-        array_text(audience_id for audience_id, ids in chunks for _ in ids),
-        array_text(chunk_id for _, ids in chunks for chunk_id in ids),
+        array_text(audience_id for audience_id, ids in runs_of for _ in ids),
+        array_text(chunk_id for _, ids in runs_of for chunk_id in ids),
+        array_text(ids[0] for _, ids in runs_of for _ in ids),
     )
+
+
+def _read_by_index(tx: sa.Connection) -> None:
+    """A backlog that just came has no statistics yet, and whole tables would be read for a few."""
+    for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
+        tx.exec_driver_sql(f"SET LOCAL enable_{way} = off")
 
 
 def _release(tx: sa.Connection, claims: list[Claim]) -> int:

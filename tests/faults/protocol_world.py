@@ -106,7 +106,7 @@ class World:
             patched.setattr("app.delivery.time", self.clock)
             patched.setattr("app.turn.armed", armed)
             patched.setattr("app.gate.CLOSE_TIMEOUT_MS", GATE_PATIENCE_MS)
-            patched.setattr("app.compacting.GROWTH", 2)  # histories are short
+            patched.setattr("app.runs.GROWTH", 2)  # histories are short
             patched.setattr("app.staging.self_committing", committing_slowly)
             yield
         for process in self._rested:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.compacting import GROWTH
+from app.runs import GROWTH
 from app.settings import Settings
 from tests.faults.doomed import COMMITS_OF, Frozen, Instant, frozen_in
 from tests.workshop import REMOVE, Workshop, digests, email_event, emails

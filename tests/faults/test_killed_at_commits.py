@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.compacting import GROWTH
 from app.connections import change_settings
+from app.runs import GROWTH
 from tests.faults.doomed import COMMITS_OF, Instant, die_in
 from tests.workshop import Workshop, digests, email_event, emails
 

@@ -8,10 +8,11 @@ import pytest
 from app import compacting
 from app.audiences import deactivate, pause
 from app.bodies import unpack_chunk
-from app.compacting import GROWTH, compact_once
+from app.compacting import compact_once
 from app.flush import flush_once
 from app.gate import GATE, GATES
 from app.keyring import chunk_purpose
+from app.runs import GROWTH
 from tests.integration.processes import eventually
 from tests.workshop import ADD, REMOVE, Workshop, address, device_event, digests, email_event
 

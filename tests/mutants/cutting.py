@@ -193,8 +193,13 @@ MUTATIONS = (
         (
             Edit(
                 "app/compacting.py",
-                "numbers = [8, chunks[0].id, 8,",
-                "numbers = [8, chunks[-1].id, 8,",
+                "array_text(ids[0] for _, ids in runs_of for _ in ids),",
+                "array_text(ids[-1] for _, ids in runs_of for _ in ids),",
+            ),
+            Edit(
+                "app/compacting.py",
+                "_pack_row(sums[each.ids[0]], each.body)",
+                "_pack_row(sums[each.ids[-1]], each.body)",
             ),
         ),
         (COMPACTING + "test_what_was_left_behind_for_the_next_cut_still_follows_at_once",),
@@ -226,8 +231,8 @@ MUTATIONS = (
         (
             Edit(
                 "app/compacting.py",
-                "    if deleted != sum(len(ids) for _, ids in gone):\n",
-                "    if deleted > sum(len(ids) for _, ids in gone):\n",
+                "    if sum(row.gone for row in sums.values()) !=",
+                "    if sum(row.gone for row in sums.values()) >",
             ),
         ),
         (COMPACTING + "test_a_chunk_that_somebody_took_meanwhile_undoes_the_whole_step",),
@@ -243,8 +248,8 @@ MUTATIONS = (
             ),
             Edit(
                 "app/compacting.py",
-                "    if deleted != sum(len(ids) for _, ids in gone):\n",
-                "    if deleted > sum(len(ids) for _, ids in gone):\n",
+                "    if sum(row.gone for row in sums.values()) !=",
+                "    if sum(row.gone for row in sums.values()) >",
             ),
         ),
         (

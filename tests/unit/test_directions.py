@@ -21,6 +21,7 @@ ROWS = [
     "app.event_parts app.event_rows",
     "app.gate app.lists app.generations app.logins app.revisions app.event_files app.drafting"
     " app.folding",
+    "app.runs",
     "app.deployment",
     "app.processes",
     "app.migrate app.receipts app.staging app.due_lists app.window app.compacting app.pinterest"

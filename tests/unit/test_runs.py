@@ -5,11 +5,11 @@ from itertools import chain, pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.compacting import GROWTH, LARGE, runs
 from app.folding import ChunkSize
+from app.runs import GROWTH, LARGE, class_ends, runs
 
 SIZES = st.lists(st.one_of(st.just(1), st.integers(1, 20), st.integers(1, 20_000)), max_size=400)
-CLASS_ENDS = (GROWTH, GROWTH**2, GROWTH**3, LARGE)
+CLASS_ENDS = class_ends()
 
 
 def chunks_of(sizes: list[int]) -> list[ChunkSize]:
