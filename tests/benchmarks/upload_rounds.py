@@ -24,7 +24,7 @@ from workers.configuration import configuration
 
 PER_AUDIENCE = 2_000
 PER_CALL = 10_000
-"""Over 500 audiences these are chunks of twenty events: small ones."""
+"""Over 250 audiences these are chunks of forty events: small ones."""
 CONNECTIONS = 10
 """Each paces its requests by one row of the budget, as it would for ten people."""
 LOOK_EVERY_S = 0.1

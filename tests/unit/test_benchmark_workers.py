@@ -197,7 +197,7 @@ def test_a_crew_uploads_everything_and_its_figures_are_of_that(
 ) -> None:
     apart = {"flush,upkeep": 1, "deliver": 1}
     monkeypatch.setattr(workers, "CREWS", {"apart": apart})
-    measured = workers.measurements(ground, Sizes(events=3 * PER_AUDIENCE))
+    measured = workers.measurements(ground, Sizes(events=2 * 3 * PER_AUDIENCE))
     taken = measured["crews"]["apart"]
     assert measured["audiences"] == 3
     assert taken["uploads"] == 3 + taken["second_uploads"]
@@ -210,6 +210,9 @@ def test_a_crew_uploads_everything_and_its_figures_are_of_that(
     assert taken["wal_bytes_per_event"] > 0
     rows = {row.what: row for row in workers.rows(measured)}
     assert rows["apart: accepted"].figures == [taken["events_per_s"]]
+    worker_s = sum(taken["cores"][name] for name in taken["cores"] if "workers" in name)
+    (cpu_ms,) = rows["  CPU of workers for an upload"].figures
+    assert cpu_ms == pytest.approx(worker_s * taken["seconds"] / taken["uploads"] * 1e3)
     assert rows["  deadlocks"].is_met
 
 
