@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from itertools import islice
@@ -19,7 +19,6 @@ import psycopg2.errors
 
 from app.keyring import KeyRing
 from tests.benchmarks import harness
-from tests.benchmarks.harness import Pace
 from tests.benchmarks.installation import Place
 
 COPY_CHUNKS = (
@@ -37,54 +36,44 @@ _AT_ONCE = 1 << 30
 """Bytes that the driver may ask for at a time: all of them."""
 
 
-class StagedCalls:
+def staged_calls(place: Place) -> list[bytes]:
     """What stands staged, as the bytes that each call sent."""
+    stream = BytesIO()
+    with place.session.cursor() as cursor:
+        cursor.copy_expert(_CHUNKS, stream)
+    packed = stream.getvalue()
+    rows = _rows_of_copy(packed)
+    header = packed[:_HEADER_BYTES]
+    return [
+        b"".join([header, *islice(rows, chunks), _END]) for chunks in place.ask(_CHUNKS_OF_CALLS)
+    ]
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._events = place.ask("SELECT sum(message_count) FROM staged_chunk")
-        self.calls = self._read_back()
 
-    def copied(self) -> Pace:
-        """COPY of the very chunk rows that ours sends: one round trip and one commit a call."""
-        place = self._place
-        place.run("TRUNCATE staged_chunk")
-        place.checkpoint()
-        with place.session.cursor() as cursor:
-            seconds = harness.timed(
-                map(BytesIO, self.calls),
-                lambda rows: cursor.copy_expert(COPY_CHUNKS, rows, _AT_ONCE),
-            )
-        assert place.ask("SELECT sum(message_count) FROM staged_chunk") == self._events
-        return Pace(self._events, seconds)
+def copy_in(place: Place, calls: Iterable[bytes]) -> float:
+    """The seconds of COPY of such bytes: one round trip and one commit a call."""
+    place.run("TRUNCATE staged_chunk")
+    place.checkpoint()
+    with place.session.cursor() as cursor:
+        return harness.timed(
+            map(BytesIO, calls), lambda rows: cursor.copy_expert(COPY_CHUNKS, rows, _AT_ONCE)
+        )
 
-    def synced(self) -> Pace:
-        """As many bytes on the same disk, durable after each call.
 
-        The file is as long already, as the server's log usually is.
-        """
-        with tempfile.TemporaryFile(dir=_disk_of(self._place), buffering=0) as file:
-            file.write(b"\0" * sum(map(len, self.calls)))
-            os.fsync(file.fileno())
-            file.seek(0)
+def write_synced(place: Place, calls: Sequence[bytes]) -> float:
+    """The seconds of writing as many bytes to the same disk, durable after each call.
 
-            def write(rows: bytes) -> None:
-                file.write(rows)
-                os.fdatasync(file.fileno())
+    The file is as long already, as the server's log usually is.
+    """
+    with tempfile.TemporaryFile(dir=_disk_of(place), buffering=0) as file:
+        file.write(b"\0" * sum(map(len, calls)))
+        os.fsync(file.fileno())
+        file.seek(0)
 
-            return Pace(self._events, harness.timed(self.calls, write))
+        def write(rows: bytes) -> None:
+            file.write(rows)
+            os.fdatasync(file.fileno())
 
-    def _read_back(self) -> list[bytes]:
-        stream = BytesIO()
-        with self._place.session.cursor() as cursor:
-            cursor.copy_expert(_CHUNKS, stream)
-        packed = stream.getvalue()
-        rows = _rows_of_copy(packed)
-        header = packed[:_HEADER_BYTES]
-        return [
-            b"".join([header, *islice(rows, chunks), _END])
-            for chunks in self._place.ask(_CHUNKS_OF_CALLS)
-        ]
+        return harness.timed(calls, write)
 
 
 def _rows_of_copy(packed: bytes) -> Iterator[bytes]:

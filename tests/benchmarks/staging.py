@@ -17,9 +17,8 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from app.staging import Intake, stage
-from tests.benchmarks import harness
+from tests.benchmarks import floors, harness
 from tests.benchmarks.events import Sample
-from tests.benchmarks.floors import StagedCalls
 from tests.benchmarks.footprint import OURS, THEIRS, Side, Staged, measured, smaller
 from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least
 from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
@@ -39,8 +38,8 @@ class Staging:
         self.place, self.sample = place, sample
         self.audience_ids = activate_all(place, len(sample.upstream_ids))
         self._textbook = plain_engine(place)
-        self.own: dict[int, StagedCalls] = {}
-        """What ours sent, by events per call, once it was measured."""
+        self.own: dict[int, list[bytes]] = {}
+        """What ours sent with each call, by events per call, once it was measured."""
 
     def close(self) -> None:
         self._textbook.dispose()
@@ -51,13 +50,13 @@ class Staging:
 
         def keep_own() -> None:
             if per_call not in self.own:
-                self.own[per_call] = StagedCalls(self.place)
+                self.own[per_call] = floors.staged_calls(self.place)
 
         return self._took(OURS, calls, lambda events: stage(intake, events), keep_own)
 
     def copied_rows(self, per_call: int) -> Staged:
         """COPY of bytes that were made before, one row per event."""
-        calls = map(BytesIO, self._texts(per_call))
+        calls = map(BytesIO, self._in_step(self._texts(per_call), per_call))
         with self._textbook.connect() as connection:
             cursor = connection.connection.cursor()
 
@@ -83,10 +82,15 @@ class Staging:
             )
 
     def copied_own(self, per_call: int) -> Pace:
-        return self.own[per_call].copied()
+        """A floor: COPY of the very rows that ours sends, made before."""
+        calls = self._in_step(self.own[per_call], per_call)
+        pace = Pace(self.sample.count, floors.copy_in(self.place, calls))
+        assert self.place.ask(OURS.waiting) == pace.events
+        return pace
 
     def synced_own(self, per_call: int) -> Pace:
-        return self.own[per_call].synced()
+        """A floor: as many bytes a call, on the same disk."""
+        return Pace(self.sample.count, floors.write_synced(self.place, self.own[per_call]))
 
     def _took(
         self,
@@ -96,6 +100,14 @@ class Staging:
         before_deleting: Callable[[], object] = lambda: None,
     ) -> Staged:
         return measured(self.place, side, self.sample.count, calls, step, before_deleting)
+
+    def _in_step(self, calls: Iterable[T], per_call: int) -> Iterator[T]:
+        """Calls that were made before, with our own pause before each: a rested server is slower.
+
+        Without it they would come at once, and ours only after its events were built.
+        """
+        for call, _ in zip(calls, self.sample.calls(per_call), strict=True):
+            yield call
 
     def _texts(self, per_call: int) -> Iterator[bytes]:
         together = per_call // CALLS["1k"]
