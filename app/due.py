@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -121,9 +122,19 @@ def note_sweep(tx: sa.Connection, name: str, found: int) -> None:
 def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
     """The audiences that ``flush_reason`` would flush and whose lease is free, oldest first.
 
-    One pass over the index of what waits; what depends on the connection or the clock alone is
-    worked out once, not per audience.
+    One pass over the index of what waits, in its order, so that adding up needs no hash table,
+    which would take twice as long; what depends on the connection or the clock alone is worked out
+    once, not per audience.
     """
+    tx.exec_driver_sql("SET LOCAL enable_hashagg = off; SET LOCAL enable_seqscan = off")
+    due = list(tx.execute(_due_query(s)).scalars())
+    tx.exec_driver_sql("SET LOCAL enable_hashagg = on; SET LOCAL enable_seqscan = on")
+    return due
+
+
+@lru_cache
+def _due_query(s: Settings) -> sa.Select[Any]:
+    """Putting it together takes a tenth of the check, so it is done once."""
     now = sa.select(NOW).scalar_subquery()
     waiting = (
         sa.select(
@@ -153,7 +164,7 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
         since <= account.c.long_ago,
         since > account.c.impossible,
     )
-    query = (
+    return (
         sa.select(audience.c.id)
         .join(waiting, waiting.c.audience_id == audience.c.id)
         .join(account, account.c.id == audience.c.connection_id)
@@ -173,7 +184,6 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
         )
         .order_by(waiting.c.oldest)
     )
-    return list(tx.execute(query).scalars())
 
 
 def moving_lanes() -> sa.Select[Any]:
