@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha1
 from time import perf_counter
 
@@ -95,11 +96,21 @@ def measure(_: Ground, sizes: Sizes) -> list[Row]:
 
 def _rows(taken: dict[str, list[Pace]]) -> list[Row]:
     whole, alone = taken["events to bodies"], taken["SHA-1 alone"]
-    cells = {"ours": harness.per_event(whole), "sha1": harness.per_event(alone)}
-    as_many_times = [ours.us / sha1.us for ours, sha1 in zip(whole, alone, strict=True)]
+    by_time = Row(
+        "normalise, hash and batch, an event",
+        [pace.us for pace in whole],
+        "us",
+        ours=harness.per_event(whole),
+        sha1=harness.per_event(alone),
+        rounds={
+            "ours us": [each.us for each in whole],
+            "SHA-1 alone us": [each.us for each in alone],
+        },
+    )
+    times = [ours.us / sha1.us for ours, sha1 in zip(whole, alone, strict=True)]
     return [
-        Row("normalise, hash and batch, an event", [pace.us for pace in whole], "us", **cells),
-        Row("  as many times SHA-1 alone", as_many_times, "x", **cells),
+        by_time,
+        replace(by_time, what="  as many times SHA-1 alone", figures=times, unit="x"),
         *(
             harness.compared(what, taken[ours], taken["loop"], alone, None)
             for what, ours in (

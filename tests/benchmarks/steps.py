@@ -130,7 +130,7 @@ def _empty_lane(place: Place, list_id: int | None, watch: Stopwatch) -> int:
 
 def passes(ground: Ground, sizes: Sizes) -> dict[str, list[Pass]]:
     """By path, each gone so many rounds."""
-    for name in missing(STAGING | FLUSH | DELIVERY):
+    for name in missing({**STAGING, **FLUSH, **DELIVERY}):
         harness.tell(f"not here: {name}")
     return _stagings(ground, sizes) | _flushes(ground, sizes) | _deliveries(ground, sizes)
 
