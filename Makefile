@@ -3,7 +3,9 @@
 #   make test    the test suite                                                  (ARGS="-k cap")
 #   make check   format, lint, types, import direction, migration drift
 #   make mutants the code broken on purpose, to see that a test notices          (ARGS="refund")
-#   make bench   the numbers, as ratios                                          (ARGS="flush")
+#   make bench   the numbers, as ratios, in ten minutes                          (ARGS="flush")
+#   make bench-full   how they grow, to ten million events; hours                (ARGS="--only due")
+#   make bench-quick  whether any of them fell below half of what it was         (ARGS=--keep)
 #   make torture the whole service under every fault at once, and a judge        (ARGS="--seed 7")
 #   make lock    resolve the dependencies anew
 SHELL := /bin/sh
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ARGS ?=
 
-.PHONY: help demo test check mutants torture bench lock clean
+.PHONY: help demo test check mutants torture bench bench-full bench-quick lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -45,6 +47,12 @@ mutants: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-full: $(READY)
+	@$(BIN)/python -m tests.benchmarks.full $(ARGS)
+
+bench-quick: $(READY)
+	@$(BIN)/python -m tests.benchmarks.kept $(ARGS)
 
 torture: $(READY)
 	@$(BIN)/python -m tests.faults.torture $(ARGS)

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=growth.EVENTS[-1],
         metavar="N",
-        help="no sweep goes beyond N events or audiences",
+        help="no sweep goes beyond N events",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="to take medians of")
     parser.add_argument("--quick", action="store_true", help="the long groups in small sizes")

@@ -23,6 +23,8 @@ MOST_ROWS, MOST_OBJECTS = 1_000_000, 100_000
 """Events up to which rows without objects, and objects, are measured."""
 AGAINST_AUDIENCES = 1_000_000
 """Events at most, where the audiences grow."""
+LEAST_SHARE = 10
+"""Events that each audience has at least, where the audiences grow."""
 LEAST_EVENTS = 50_000
 """Where the events grow, fewer of them are measured that many events' worth of times a round."""
 
@@ -39,7 +41,7 @@ class Point:
 
 
 def loads(sweep: Sweep, largest: int) -> dict[int, Load]:
-    """What is measured at each size; no size has more than ``largest`` events or audiences."""
+    """What is measured at each size; none has more than ``largest`` events."""
     if sweep.against == "events":
         return {
             size: Load(
@@ -55,7 +57,7 @@ def loads(sweep: Sweep, largest: int) -> dict[int, Load]:
     return {
         size: Load(events, size, events, min(events, MOST_OBJECTS))
         for size in AUDIENCES
-        if size <= largest
+        if size * LEAST_SHARE <= events
     }
 
 
