@@ -100,8 +100,8 @@ class Lanes:
             values = {"list_id": list_id, "records": records, "payload": payload}
             with place.session.cursor() as cursor:
                 cursor.execute(_FILL, values | {"batches": batches})
+        # no checkpoint: what is cut is sent before the next one, and no page is logged anew
         place.run("VACUUM ANALYZE batch, upload, attempt, observation, customer_list, budget")
-        place.checkpoint()
         place.run("UPDATE budget SET next_slot_at = clock_timestamp()")
 
     def _sent(self) -> list[tuple[float, float]]:

@@ -1,0 +1,184 @@
+"""What a fleet has to be, from what one event costs: a calculation, no measurement.
+
+    python -m tests.benchmarks.fleet [FILE]
+
+FILE is JSON with figures of ``Measured`` that replace those of ``SEEN``. Everything is sized for
+the peak, and for half of what the machines could do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from app.pinterest.pacing import MINUTE, spacing
+from tests.benchmarks.costs import SEEN, Limits, Measured
+from tests.benchmarks.loads import LOADS, Load, Peak, peak
+
+MB = 1e6
+UTILISATION = 0.5
+"""Of cores: above half, queues grow long at each burst, and no machine is left to lose."""
+WRITES_PER_MINUTE = 400
+"""Pinterest's, for one person and app: each needs a connection of their own."""
+REQUEST_SIZES = (1_900, 50_000)
+"""Records: known to work, and what nobody has tried on the real Pinterest."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """One line of the table: what a load asks for at its peak, cores at UTILISATION."""
+
+    load: Load
+    records_per_request: int
+    requests_s: float
+    connections: int
+    intake_cores: float
+    worker_cores: float
+    postgres_cores: float
+    wal_mb_s: float
+    commits_s: float
+    broker_messages_s: float
+    network_mbit_s: float
+    databases: int
+    bottleneck: str
+
+
+def fleet(load: Load, records_per_request: int, cost: Measured, limits: Limits) -> Fleet:
+    """Size everything for the peak of a load."""
+    at_peak = peak(load, records_per_request)
+    sized = Fleet(
+        load=load,
+        records_per_request=records_per_request,
+        requests_s=at_peak.requests,
+        connections=ceil(at_peak.requests * spacing(WRITES_PER_MINUTE, MINUTE)),
+        intake_cores=_cores(at_peak.costs(event=cost.stage_us, chunk=cost.stage_chunk_us)),
+        worker_cores=_cores(_workers_us(at_peak, cost)),
+        postgres_cores=_cores(_postgres_us(at_peak, cost)),
+        wal_mb_s=_wal_bytes(at_peak, cost) / MB,
+        commits_s=at_peak.costs(request=cost.commits_per_request, upload=cost.commits_per_upload),
+        broker_messages_s=at_peak.costs(upload=cost.messages_per_upload),
+        network_mbit_s=_wire_bytes(at_peak, cost) * 8 / MB,
+        databases=1,
+        bottleneck="",
+    )
+    return _judged(sized, limits)
+
+
+def _cores(us: float) -> float:
+    """Cores at UTILISATION, for so much CPU a second."""
+    return us / 1e6 / UTILISATION
+
+
+def _workers_us(at_peak: Peak, cost: Measured) -> float:
+    return at_peak.costs(
+        event=cost.flush_us,
+        chunk=cost.flush_chunk_us,
+        record=cost.record_us,
+        request=cost.request_us,
+        upload=cost.upload_us,
+    )
+
+
+def _postgres_us(at_peak: Peak, cost: Measured) -> float:
+    return at_peak.costs(
+        event=cost.postgres_event_us,
+        chunk=cost.postgres_chunk_us,
+        record=cost.postgres_record_us,
+        request=cost.postgres_request_us,
+        upload=cost.postgres_upload_us,
+    )
+
+
+def _wal_bytes(at_peak: Peak, cost: Measured) -> float:
+    return at_peak.costs(
+        event=cost.wal_event_bytes,
+        chunk=cost.wal_chunk_bytes,
+        record=cost.wal_record_bytes,
+        request=cost.wal_request_bytes,
+    )
+
+
+def _wire_bytes(at_peak: Peak, cost: Measured) -> float:
+    return at_peak.costs(record=cost.wire_record_bytes, request=cost.wire_request_bytes)
+
+
+def _judged(sized: Fleet, limits: Limits) -> Fleet:
+    """Say how many databases it takes, and what is short first."""
+    of_one_database = {
+        "the CPU of Postgres": sized.postgres_cores / limits.postgres_cores,
+        "the log of Postgres": sized.wal_mb_s / limits.postgres_wal_mb_s,
+        "the commits of Postgres": sized.commits_s / limits.postgres_commits_s,
+    }
+    of_one = of_one_database | {
+        "the broker": sized.broker_messages_s / limits.broker_messages_s,
+        "the network": sized.network_mbit_s / limits.network_mbit_s,
+    }
+    databases = ceil(max(of_one_database.values()))
+    tightest = max(of_one, key=lambda name: of_one[name])
+    return replace(
+        sized,
+        databases=databases,
+        bottleneck=_in_words(sized, databases, tightest, of_one[tightest]),
+    )
+
+
+def _in_words(sized: Fleet, databases: int, tightest: str, used: float) -> str:
+    """Pinterest's limit asks for people and accounts, which no machine can replace: it is first."""
+    words = []
+    if sized.connections > 1:
+        words.append(f"Pinterest's limit: {sized.connections:,} connections")
+    if databases > 1:
+        words.append(f"{tightest}: {databases} databases, each with a share of the connections")
+    elif used > 1:
+        words.append(f"{tightest}: {ceil(used)} of them")
+    return "; then ".join(words) or f"none; first would be {tightest}, at {used:.2%} of one"
+
+
+COLUMNS: dict[str, Callable[[Fleet], str]] = {
+    "events a day": lambda each: f"{each.load.events_a_day:,.0f}",
+    "audiences": lambda each: f"{each.load.audiences:,}",
+    "records a request": lambda each: f"{each.records_per_request:,}",
+    "connections": lambda each: f"{each.connections:,}",
+    "intake cores": lambda each: _brief(each.intake_cores),
+    "worker cores": lambda each: _brief(each.worker_cores),
+    "Postgres cores": lambda each: _brief(each.postgres_cores),
+    "WAL MB/s": lambda each: _brief(each.wal_mb_s),
+    "commits/s": lambda each: _brief(each.commits_s),
+    "broker messages/s": lambda each: _brief(each.broker_messages_s),
+    "network Mbit/s": lambda each: _brief(each.network_mbit_s),
+    "bottleneck": lambda each: each.bottleneck,
+}
+
+
+def fleets(cost: Measured, limits: Limits) -> list[Fleet]:
+    """Every load, at every request size."""
+    return [fleet(load, size, cost, limits) for load in LOADS for size in REQUEST_SIZES]
+
+
+def markdown(rows: Sequence[Fleet]) -> str:
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    lines += [[cell(each) for cell in COLUMNS.values()] for each in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _brief(value: float) -> str:
+    """Two digits that count, whole numbers above ten."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet")
+    parser.add_argument("figures", nargs="?", type=Path, help="JSON that replaces figures")
+    options = parser.parse_args(arguments)
+    given: dict[str, Any] = json.loads(options.figures.read_text()) if options.figures else {}
+    print(markdown(fleets(replace(SEEN, **given), Limits())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The fleet table follows from its inputs as a hand with a pencil works it out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import fleet as calculation
+from tests.benchmarks.costs import SEEN, Limits, Measured
+from tests.benchmarks.fleet import fleet, fleets, markdown
+from tests.benchmarks.loads import GROUPS, LOADS, Load, requests_per_upload
+
+COST = Measured(
+    stage_us=4.0,
+    stage_chunk_us=20.0,
+    flush_us=10.0,
+    flush_chunk_us=10.0,
+    record_us=1.0,
+    request_us=10_000.0,
+    upload_us=100_000.0,
+    postgres_event_us=2.0,
+    postgres_chunk_us=5.0,
+    postgres_record_us=0.5,
+    postgres_request_us=5_000.0,
+    postgres_upload_us=20_000.0,
+    wal_event_bytes=50.0,
+    wal_chunk_bytes=200.0,
+    wal_record_bytes=20.0,
+    wal_request_bytes=4_000.0,
+    wire_record_bytes=40.0,
+    wire_request_bytes=1_000.0,
+    commits_per_request=3.0,
+    commits_per_upload=10.0,
+    messages_per_upload=7.0,
+)
+LOAD = Load(864e6, 100)
+"""10,000 events a second, 30,000 at the peak; 8,640 uploads a day by count, 0.3 a second."""
+
+
+def test_an_audience_is_uploaded_by_count_where_enough_waits_and_else_by_age() -> None:
+    assert LOAD.uploads_a_day == 8_640
+    assert Load(1e6, 100).uploads_a_day == 800
+    assert Load(500, 100).uploads_a_day == 500, "no more than there are events"
+
+
+def test_the_last_request_of_each_group_of_an_upload_is_not_full() -> None:
+    # 33,600 and 8,400 addresses, 22,400 and 5,600 devices
+    assert requests_per_upload(70_000, 1_900) == 18 + 5 + 12 + 3
+    assert requests_per_upload(70_000, 50_000) == 4
+    assert sum(GROUPS.values()) == pytest.approx(1)
+
+
+def test_the_figures_of_one_load_are_those_worked_out_by_hand() -> None:
+    sized = fleet(LOAD, 1_900, COST, Limits())
+    # 21,000 records and 3,000 chunks a second; 0.3 uploads of 38 requests
+    assert sized.requests_s == pytest.approx(11.4)
+    assert sized.connections == 2  # of 6 requests a second each
+    assert sized.intake_cores == pytest.approx((0.12 + 0.06) / 0.5)
+    assert sized.worker_cores == pytest.approx((0.3 + 0.03 + 0.021 + 0.114 + 0.03) / 0.5)
+    assert sized.postgres_cores == pytest.approx((0.06 + 0.015 + 0.0105 + 0.057 + 0.006) / 0.5)
+    assert sized.wal_mb_s == pytest.approx(1.5 + 0.6 + 0.42 + 0.0456)
+    assert sized.commits_s == pytest.approx(34.2 + 3.0)
+    assert sized.broker_messages_s == pytest.approx(2.1)
+    assert sized.network_mbit_s == pytest.approx((0.84 + 0.0114) * 8)
+    assert sized.databases == 1
+
+
+def test_large_requests_ask_for_fewer_connections_and_less_of_everything_but_the_records() -> None:
+    small, large = (fleet(LOAD, size, COST, Limits()) for size in (1_900, 50_000))
+    assert large.requests_s == pytest.approx(1.2)
+    assert large.connections == 1
+    assert large.worker_cores < small.worker_cores
+    assert large.intake_cores == small.intake_cores
+
+
+def test_the_bottleneck_names_pinterests_limit_first_and_then_what_one_database_lacks() -> None:
+    assert fleet(LOAD, 1_900, COST, Limits()).bottleneck == "Pinterest's limit: 2 connections"
+    narrow = replace(Limits(), postgres_wal_mb_s=0.5)
+    sized = fleet(LOAD, 1_900, COST, narrow)
+    assert sized.databases == 6
+    assert sized.bottleneck == (
+        "Pinterest's limit: 2 connections; then the log of Postgres: 6 databases, each with a "
+        "share of the connections"
+    )
+    slow_broker = replace(Limits(), broker_messages_s=1.0)
+    assert fleet(LOAD, 50_000, COST, slow_broker).bottleneck == "the broker: 3 of them"
+
+
+def test_a_small_load_has_no_bottleneck_and_says_what_would_be_the_first() -> None:
+    narrow = replace(Limits(), network_mbit_s=1.0)
+    said = fleet(Load(1e6, 100), 1_900, COST, narrow).bottleneck
+    assert said.startswith("none; first would be the network, at ")
+
+
+def test_the_table_has_a_row_for_every_load_at_both_request_sizes() -> None:
+    lines = markdown(fleets(COST, Limits())).splitlines()
+    assert len(lines) == 2 + 2 * len(LOADS)
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2].startswith("| 1,000,000 | 100 | 1,900 | 1 |")
+    assert lines[-1].startswith("| 10,000,000,000 | 10,000 | 50,000 |")
+
+
+def test_every_figure_that_was_seen_says_where_it_comes_from() -> None:
+    figures = set(Measured.__dataclass_fields__) - {"sources"}
+    assert set(SEEN.sources) == figures
+
+
+def test_figures_of_a_file_replace_those_that_were_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calculation.main([])
+    as_seen = capsys.readouterr().out
+    file = tmp_path / "figures.json"
+    file.write_text(json.dumps({"flush_us": 1_000.0}))
+    calculation.main([str(file)])
+    assert capsys.readouterr().out != as_seen
