@@ -68,6 +68,12 @@ def test_the_figures_of_one_load_are_those_worked_out_by_hand() -> None:
     assert sized.databases == 1
 
 
+def test_nine_tenths_of_pinterests_limit_are_used() -> None:
+    sized = fleet(Load(8_640e6, 1_000), 1_900, COST, Limits())
+    assert sized.requests_s == pytest.approx(114)
+    assert sized.connections == 19  # 18 at 400 a minute
+
+
 def test_large_requests_ask_for_fewer_connections_and_less_of_everything_but_the_records() -> None:
     small, large = (fleet(LOAD, size, COST, Limits()) for size in (1_900, 50_000))
     assert large.requests_s == pytest.approx(1.2)
