@@ -39,6 +39,22 @@ UNKNOWNS_BEFORE_LOOKING = 2
 """Unknown outcomes in a row after which a read must succeed before the next charge."""
 
 
+_NEXT_LOT = (
+    sa.select(
+        batch.c.id,
+        batch.c.upload_id,
+        batch.c.parent_id,
+        batch.c.operation,
+        batch.c.record_count,
+        batch.c.refused,
+        batch.c.payload,
+    )
+    .where(batch.c.customer_list_id == sa.bindparam("list_id"), batch.c.state == "waiting")
+    .order_by(batch.c.upload_id, batch.c.operation.desc(), batch.c.id)
+    .limit(1)
+)
+
+
 @dataclass(frozen=True)
 class Delivered:
     """What one turn did."""
@@ -207,20 +223,7 @@ def _quarantined_since(view: View, lot: Lot, quarantine: float) -> datetime | No
 
 def _next_lot(tx: sa.Connection, turn: Turn) -> Lot | None:
     """The batch at the head of the lane: by upload, REMOVEs first, then in order of cutting."""
-    row = tx.execute(
-        sa.select(
-            batch.c.id,
-            batch.c.upload_id,
-            batch.c.parent_id,
-            batch.c.operation,
-            batch.c.record_count,
-            batch.c.refused,
-            batch.c.payload,
-        )
-        .where(batch.c.customer_list_id == turn.claim.id, batch.c.state == "waiting")
-        .order_by(batch.c.upload_id, batch.c.operation.desc(), batch.c.id)
-        .limit(1)
-    ).one_or_none()
+    row = tx.execute(_NEXT_LOT, {"list_id": turn.claim.id}).one_or_none()
     return None if row is None else Lot(*row[:-1], payload=bytes(row.payload))
 
 

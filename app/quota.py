@@ -7,7 +7,9 @@ shrinks only where an attempt was certainly not processed. One attempt is at mos
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from datetime import timedelta
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -57,17 +59,8 @@ def charge(
     Raises LeaseLost when the lease is gone, the audience is not active or its kind is not
     forwarded any more. If the commit fails, nothing may be sent.
     """
-    updated = tx.execute(
-        sa.update(customer_list)
-        .where(
-            customer_list.c.id == claim.id,
-            customer_list.c.epoch == claim.epoch,
-            customer_list.c.lease_until > NOW,
-            customer_list.c.charged + records <= limit,
-            _may_send(),
-        )
-        .values(charged=customer_list.c.charged + records, lease_until=NOW + seconds(s.lease))
-    )
+    named = {"list_id": claim.id, "claimed": claim.epoch, "more": records, "most": limit}
+    updated = tx.execute(_charging(), named | {"leased_for": timedelta(seconds=s.lease)})
     if updated.rowcount != 1:
         if _fits(tx, claim, records, limit):
             raise LeaseLost(f"list {claim.id} may not be sent to any more")
@@ -85,6 +78,29 @@ def charge(
         .returning(attempt.c.id)
     ).scalar_one()
     return Charge(attempt_id, records)
+
+
+@cache
+def _charging() -> sa.Update:
+    """The statement that charges, put together once, as it runs for every request.
+
+    Its values are named unlike any column: SQLAlchemy would take them for what is to be set.
+    """
+    more = sa.bindparam("more", type_=sa.BigInteger())
+    return (
+        sa.update(customer_list)
+        .where(
+            customer_list.c.id == sa.bindparam("list_id"),
+            customer_list.c.epoch == sa.bindparam("claimed"),
+            customer_list.c.lease_until > NOW,
+            customer_list.c.charged + more <= sa.bindparam("most"),
+            _may_send(),
+        )
+        .values(
+            charged=customer_list.c.charged + more,
+            lease_until=NOW + sa.bindparam("leased_for", type_=sa.Interval()),
+        )
+    )
 
 
 def _may_send() -> sa.ColumnElement[bool]:
@@ -115,15 +131,23 @@ def room(tx: sa.Connection, claim: Claim, limit: int) -> int:
 
 
 def settle(
-    tx: sa.Connection, claim: Claim, made: Charge, settlement: Settlement, answer: Answer
+    tx: sa.Connection,
+    claim: Claim,
+    made: Charge,
+    settlement: Settlement,
+    answer: Answer,
+    **values: Any,
 ) -> None:
     """Record what became of an attempt; a refused one gives its charge back.
+
+    ``values``: what else is to be written about the list.
 
     Raises LeaseLost when another epoch took over: it has settled this attempt as unknown.
     """
     given_back = made.records if settlement is Settlement.REFUSED else 0
     # the list before its attempts: whoever rebuilds it locks them in this order
-    write_under(tx, customer_list, claim, charged=customer_list.c.charged - given_back)
+    values["charged"] = customer_list.c.charged - given_back
+    write_under(tx, customer_list, claim, **values)
     updated = tx.execute(
         sa.update(attempt)
         .where(

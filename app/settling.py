@@ -23,12 +23,12 @@ CONFLICTS_BEFORE_HOLDING = 5
 
 def settle_batch(tx: sa.Connection, turn: Turn, view: View, lot: Lot, sent: Sent) -> bool:
     """Settle the attempt and act on the verdict; True when the lane goes on now."""
-    turn.settle(tx, sent)
     verdict = sent.verdict
     if verdict.settlement is Settlement.SENT:
+        turn.settle(tx, sent, failures=0, unknown_streak=0, not_before=None)
         close_batch(tx, lot, "sent")
-        turn.update(tx, failures=0, unknown_streak=0, not_before=None)
         return True
+    turn.settle(tx, sent)
     if is_unknown(sent):
         turn.update(tx, **unknown_values(NOW, lot.upload_id))
     if verdict.action is Action.NARROW:

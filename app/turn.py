@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -29,6 +30,29 @@ from app.pinterest.outcomes import Action, Answer, Settlement, Verdict, judge
 from app.pinterest.throttle import take_slot
 from app.quota import Charge, Lot, charge, settle
 from app.tables import audience, connection, customer_list
+
+_LIST = sa.select(customer_list).where(
+    customer_list.c.id == sa.bindparam("list_id"), customer_list.c.epoch == sa.bindparam("claimed")
+)
+
+
+@cache
+def _around(longest_pause: float) -> sa.Select[Any]:
+    """A list's connection, with what else counts for it; put together once, as it is read often."""
+    return (
+        sa.select(
+            connection,
+            audience.c.name.label("audience_name"),
+            audience.c.state.label("audience_state"),
+            forwarded().label("is_forwarded"),
+            NOW.label("now"),
+            has_passed(connection.c.not_before, longest_pause).label("rested"),
+            has_passed(customer_list.c.audience_not_before, longest_pause).label("audience_due"),
+        )
+        .join_from(customer_list, audience, audience.c.id == customer_list.c.audience_id)
+        .join(connection, connection.c.id == audience.c.connection_id)
+        .where(customer_list.c.id == sa.bindparam("list_id"))
+    )
 
 
 class View(NamedTuple):
@@ -76,36 +100,17 @@ class Turn:
     """Pinterest did not take the access token: it is to be renewed."""
 
     def look(self, tx: sa.Connection) -> View:
-        row = tx.execute(
-            sa.select(customer_list).where(
-                customer_list.c.id == self.claim.id, customer_list.c.epoch == self.claim.epoch
-            )
-        ).one_or_none()
+        named = {"list_id": self.claim.id, "claimed": self.claim.epoch}
+        row = tx.execute(_LIST, named).one_or_none()
         if row is None:
             raise LeaseLost(f"list {self.claim.id} was taken over")
-        longest = self.deployment.settings.longest_pause
-        around = tx.execute(
-            sa.select(
-                audience.c.name,
-                audience.c.state,
-                forwarded().label("forwarded"),
-                NOW.label("now"),
-                has_passed(connection.c.not_before, longest).label("rested"),
-                has_passed(customer_list.c.audience_not_before, longest).label("audience_due"),
-            )
-            .join_from(customer_list, audience, audience.c.id == customer_list.c.audience_id)
-            .join(connection, connection.c.id == audience.c.connection_id)
-            .where(customer_list.c.id == self.claim.id)
-        ).one()
-        account = tx.execute(
-            sa.select(connection).where(connection.c.id == self.connection_id)
-        ).one()
+        around = tx.execute(_around(self.deployment.settings.longest_pause), named).one()
         return View(
             list=row,
-            audience_name=around.name,
-            state=around.state,
-            forwarded=around.forwarded,
-            connection=account,
+            audience_name=around.audience_name,
+            state=around.audience_state,
+            forwarded=around.is_forwarded,
+            connection=around,
             now=around.now,
             connection_rested=around.rested,
             audience_due=row.pinterest_audience_id is None and around.audience_due,
@@ -163,11 +168,14 @@ class Turn:
             if not answer.ok or not answer.body.get("bookmark"):
                 return
 
-    def settle(self, tx: sa.Connection, sent: Sent) -> None:
-        """Record what became of the attempt, and what the answer says about the pace."""
+    def settle(self, tx: sa.Connection, sent: Sent, **values: Any) -> None:
+        """Record what became of the attempt, and what the answer says about the pace.
+
+        ``values``: what is to be written about the list besides.
+        """
         if sent.verdict.action is Action.HOLD_CONNECTION:
             self._lock_connection(tx)
-        settle(tx, self.claim, sent.charge, sent.verdict.settlement, sent.answer)
+        settle(tx, self.claim, sent.charge, sent.verdict.settlement, sent.answer, **values)
         heed(tx, self.connection_id, self.deployment.settings, sent.answer)
 
     def update(self, tx: sa.Connection, **values: Any) -> None:
@@ -193,6 +201,8 @@ class Turn:
         s = self.deployment.settings
         joining = category == "ads_write" and self.posts == 0
         with transaction(self.deployment.engine) as tx:
+            # one that a crash of Postgres forgets is taken twice, which the pace has room for
+            tx.exec_driver_sql("SET LOCAL synchronous_commit = off")
             wait = take_slot(tx, self.connection_id, s, category, joining=joining)
         if wait > s.patience:
             if wait < math.inf:
