@@ -102,8 +102,10 @@ def _packed(flags: bytes, times: list[int], text: bytes) -> bytes:
     width = (ordered[-1] - first_us).bit_length() + 7 >> 3
     low = _little_endian(array("q", times)).tobytes()
     shape = VERSION | width | (IN_ORDER if times == ordered else 0)
-    head = _HEADER.pack(shape, first_us, len(flags))
-    return b"".join((head, flags, *[low[place::8] for place in range(width)], text))
+    parts = [_HEADER.pack(shape, first_us, len(flags)), flags]
+    parts += [low[place::8] for place in range(width)]
+    parts.append(text)
+    return b"".join(parts)
 
 
 def unpack_chunk(body: bytes) -> ChunkBody:

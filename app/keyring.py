@@ -17,6 +17,7 @@ import binascii
 import hmac
 import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
 import sqlalchemy as sa
@@ -101,6 +102,14 @@ class KeyRing:
         """Encrypt with the newest key, bound to its purpose."""
         nonce = os.urandom(NONCE_BYTES)
         return self._newest_id + nonce + self._newest.encrypt(nonce, plain, purpose.encode())
+
+    def seal_each(self, plains: Iterable[bytes], purposes: Sequence[str]) -> Iterator[bytes]:
+        """Seal many bodies, one when it is asked for; their nonces are drawn at once."""
+        nonces = os.urandom(NONCE_BYTES * len(purposes))
+        encrypt, end = self._newest.encrypt, 0
+        for plain, purpose in zip(plains, purposes, strict=True):
+            nonce = nonces[end : (end := end + NONCE_BYTES)]
+            yield self._newest_id + nonce + encrypt(nonce, plain, purpose.encode())
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Decrypt. Raises ConfigError for a key that is not here, UnreadableBody for a body changed

@@ -31,7 +31,7 @@ from app.deployment import Deployment
 from app.drafting import Draft, Rejection, audiences_of, draft_chunks, sort_events
 from app.events import MembershipEvent, is_storable
 from app.gate import GATE, gate_keys
-from app.keyring import KeyRing, chunk_purpose
+from app.keyring import chunk_purpose
 from app.processes import Presence
 
 CALL_MESSAGES = 10_000
@@ -217,15 +217,17 @@ def _commit(
     Raises _AlreadyReceived when the key was committed before, MessagesKnown when a message was,
     _Deactivated when an audience takes no more events; nothing is changed then.
     """
-    audience_ids = array_text(draft.audience_id for draft in drafts)
-    gates = array_text(gate_keys(draft.audience_id for draft in drafts))
+    ids = [draft.audience_id for draft in drafts]
+    audience_ids, gates = array_text(ids), array_text(gate_keys(ids))
     emails = [draft.emails for draft in drafts]
     maids = [len(draft.values) - email for draft, email in zip(drafts, emails, strict=True)]
     counts = ([draft.messages for draft in drafts], emails, maids)
     keyring = deployment.keyring  # a wrong key is refused here, before anything is sent
+    plain = (pack_chunk(draft.flags, draft.times, draft.values) for draft in drafts)
+    bodies = keyring.seal_each(plain, [*map(chunk_purpose, ids)])
     rows = (
-        _pack_row(keyring, draft, email, maid)
-        for draft, email, maid in zip(drafts, emails, maids, strict=True)
+        _ROW.pack(5, 8, audience_id, 2, messages, 2, email, 2, maid, len(body)) + body
+        for audience_id, messages, email, maid, body in zip(ids, *counts, bodies, strict=True)
     )
     with self_committing(deployment.engine) as cursor:
         receipt = (*head, audience_ids, *map(array_text, counts), *tail)
@@ -244,12 +246,3 @@ def _commit(
             if problem.pgcode == _DEACTIVATED:
                 raise _Deactivated([*map(int, problem.diag.message_detail.split(","))]) from None
             raise
-
-
-def _pack_row(keyring: KeyRing, draft: Draft, emails: int, maids: int) -> bytes:
-    body = keyring.seal(
-        pack_chunk(draft.flags, draft.times, draft.values), chunk_purpose(draft.audience_id)
-    )
-    return (
-        _ROW.pack(5, 8, draft.audience_id, 2, draft.messages, 2, emails, 2, maids, len(body)) + body
-    )
