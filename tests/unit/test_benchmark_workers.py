@@ -288,7 +288,18 @@ def test_the_rows_say_what_share_of_the_allowed_pace_was_reached_and_the_cpu_by_
     ]
     assert share.figures == [0.5]
     assert (share.ours, share.yardstick) == ("3.00/s", "6.00/s")
+    assert share.is_met is None, "one list alone is bound by the round trip"
     (worker,) = rows["CPU of worker for a million records, 1,900 a request"].figures
     assert worker == pytest.approx(10.0)
     (postgres,) = rows["CPU of postgres for a million records, 1,900 a request"].figures
     assert postgres == pytest.approx(5.0)
+
+
+def test_the_limit_has_to_be_the_bottleneck_for_several_lists_with_four_workers() -> None:
+    figures = {"requests_per_s": 5.4, "allowed_per_s": 6.0, "request_p50_ms": 200.0}
+    figures |= {"request_longest_ms": 900.0, "requests": 10, "wal_bytes": 1.0}
+    figures |= {"worker_cpu_s": 0.19, "postgres_cpu_s": 0.095}
+    taken = [case._asdict() | figures for case in slow_link.cases(200)]
+    judged = {row.what: row.is_met for row in slow_link.rows({"cases": taken}) if row.must}
+    what = "requests of what the limit allows: 200 ms, 1,900 records, 8 lists, 4 workers"
+    assert judged == {what: False}
