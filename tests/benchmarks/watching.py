@@ -134,7 +134,7 @@ class WaitWatch:
                 cursor.execute(_SESSIONS)
                 if self._note(cursor.fetchall()):
                     cursor.execute(_LONGEST_LOCK)
-                    longest = cursor.fetchone()[0]
+                    ((longest,),) = cursor.fetchall()
                     self.waits.longest_lock_s = max(self.waits.longest_lock_s, longest)
 
     def _note(self, sessions: list[tuple[str, str | None, str | None, str | None]]) -> bool:
@@ -155,4 +155,5 @@ class WaitWatch:
     def _deadlocks(self) -> int:
         with self._session.cursor() as cursor:
             cursor.execute(_DEADLOCKS)
-            return int(cursor.fetchone()[0])
+            ((deadlocks,),) = cursor.fetchall()
+            return int(deadlocks)
