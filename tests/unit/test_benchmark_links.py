@@ -24,9 +24,9 @@ ENDLESS = 1e15
 """Bytes a second: only the window bounds what is under way."""
 
 
-def flights(size: int, **more: float) -> float:
+def flights(size: int) -> float:
     """Round trips until the last of so many bytes arrives, over a connection just opened."""
-    direction = Direction(ROUND_TRIP, ENDLESS, **more)
+    direction = Direction(ROUND_TRIP, ENDLESS)
     return round(direction.arrival(size, 0.0) / ROUND_TRIP, 6)
 
 
