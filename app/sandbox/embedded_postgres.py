@@ -56,6 +56,9 @@ SETTINGS = {
     "max_connections": "60",
     "shared_buffers": "128MB",
     "fsync": "on",
+    # staging writes much that lives shortly: reclaimed soon, and not written whole at checkpoints
+    "max_wal_size": "2GB",
+    "autovacuum_naptime": "15s",
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_vacuum_insert_scale_factor": "0.05",
     "autovacuum_analyze_scale_factor": "0.05",
