@@ -39,17 +39,22 @@ def rank_correlation(due: Sequence[int], done: Sequence[int]) -> float:
     return 1 - 6 * squares / (count * (count**2 - 1)) if count > 1 else 1.0
 
 
-def waited_for_a_second(uploads: Sequence[Upload]) -> int:
-    """Audiences whose first upload was cut after the second one of another."""
+def waited_for_a_second(uploads: Sequence[Upload]) -> tuple[int, int]:
+    """Audiences whose first upload came after a second one of another, and how many of these came.
+
+    A few may: the check rings for one audience after another, and who was rung for first may have
+    been delivered, and be in line again, before it has rung for the last.
+    """
     seen: set[int] = set()
-    second_was_cut, waited = False, 0
+    seconds = waited = overtaking = 0
     for upload in sorted(uploads, key=lambda each: each.cut_at):
         if upload.audience_id in seen:
-            second_was_cut = True
+            seconds += 1
             continue
-        waited += second_was_cut
+        waited += seconds > 0
+        overtaking = seconds
         seen.add(upload.audience_id)
-    return waited
+    return waited, overtaking
 
 
 def figures(due: Sequence[int], uploads: Sequence[Upload], began: float) -> dict[str, Any]:
@@ -58,12 +63,14 @@ def figures(due: Sequence[int], uploads: Sequence[Upload], began: float) -> dict
     ``due``: the audiences in the order in which they fell due, each of which was uploaded.
     """
     cut, accepted = firsts(uploads, "cut_at"), firsts(uploads, "accepted_at")
+    waited, overtaking = waited_for_a_second(uploads)
     latencies = [(each.accepted_at - each.cut_at) * 1e3 for each in uploads]
     return {
         "seconds": max(each.accepted_at for each in uploads) - began,
         "uploads": len(uploads),
         "second_uploads": len(uploads) - len(cut),
-        "waited_for_a_second": waited_for_a_second(uploads),
+        "waited_for_a_second": waited,
+        "seconds_before_a_first": overtaking,
         "places_lost_when_cut": places_lost(due, cut),
         "places_lost_when_accepted": places_lost(due, accepted),
         "rank_correlation_when_cut": rank_correlation(due, cut),

@@ -64,10 +64,11 @@ def test_the_rank_correlation_is_spearmans() -> None:
 
 def test_who_is_first_cut_after_the_second_upload_of_another_waited_for_it() -> None:
     fair = [Upload(1, 1.0, 9.0), Upload(2, 2.0, 9.0), Upload(1, 3.0, 9.0)]
-    assert upload_order.waited_for_a_second(fair) == 0
+    assert upload_order.waited_for_a_second(fair) == (0, 0)
     unfair = [Upload(1, 1.0, 9.0), Upload(1, 2.0, 9.0), Upload(2, 3.0, 9.0), Upload(3, 4.0, 9.0)]
-    assert upload_order.waited_for_a_second(unfair) == 2
-    assert upload_order.waited_for_a_second(unfair[::-1]) == 2
+    assert upload_order.waited_for_a_second(unfair) == (2, 1)
+    assert upload_order.waited_for_a_second(unfair[::-1]) == (2, 1)
+    assert upload_order.waited_for_a_second([*unfair, *fair[2:]]) == (2, 2)
 
 
 def test_the_figures_of_a_round_follow_from_its_moments() -> None:
