@@ -48,6 +48,58 @@ def group(name: str) -> Callable[[Figures], str]:
     return lambda figures: rows_table((row.what, row) for row in reports.rows_of(figures[name]))
 
 
+def workers(figures: Figures) -> str:
+    """A column a crew, for each row says the same of every one of them."""
+    families = _families(reports.rows_of(figures["workers"]))
+    names, what = zip(*(first.what.rsplit(": ", 1) for first, *_ in families), strict=True)
+    lines = zip(*families, strict=True)
+    return page_table(
+        ("", *names),
+        [
+            (what[0] if number == 0 else line[0].what.strip(), *map(_figure, line))
+            for number, line in enumerate(lines)
+        ],
+    )
+
+
+def slow_link(figures: Figures) -> str:
+    """A line a case, and under it what has no case."""
+    families = _families(reports.rows_of(figures["slow-link"]))
+    cases = [family for family in families if len(family) > 1]
+    headings = [row.what.strip() for row in cases[0][1:]]
+    table = page_table(
+        ("requests of what the limit allows", "achieved", "allowed", "share", *headings),
+        [
+            (
+                first.what.rsplit(": ", 1)[1],
+                first.ours,
+                first.yardstick,
+                *map(_figure, (first, *others)),
+            )
+            for first, *others in cases
+        ],
+    )
+    alone = [family[0] for family in families if len(family) == 1]
+    return f"{table}\n\n{rows_table((row.what, row) for row in alone)}" if alone else table
+
+
+def _families(rows: Iterable[Row]) -> list[list[Row]]:
+    """Each row with those that go on with it."""
+    families: list[list[Row]] = []
+    for row in rows:
+        if row.what.startswith("  ") and families:
+            families[-1].append(row)
+        else:
+            families.append([row])
+    return families
+
+
+def _figure(row: Row) -> str:
+    """The figure, and the verdict where something is asked."""
+    *_, figure, must, verdict = cells(row)
+    return f"{figure}, {must}: {verdict}" if must else figure
+
+
 def machine(figures: Figures) -> str:
     described = figures["bench"]["taken"]["machine"]
     return page_table(("of the machine", ""), list(described.items()))
@@ -170,7 +222,9 @@ BLOCKS: dict[str, Callable[[Figures], str]] = {
     "profile": profile,
     "fleet": fleets,
     "costs": costs,
-    **{name: group(name) for name in ("workers", "slow-link", "small-chunks", "bloat")},
+    "workers": workers,
+    "slow-link": slow_link,
+    **{name: group(name) for name in ("small-chunks", "bloat")},
 }
 NEEDED = {
     **dict.fromkeys(("in-short", "machine", "sources", "judged", "beside"), "bench"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from itertools import cycle
 from statistics import median
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -17,7 +19,11 @@ Series = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
 
 OURS = "#0b6e4f"
 OTHERS = ("#c8553d", "#4a6fa5", "#8d6a9f", "#b08900", "#5f6b6d", "#d18fb0")
+Look = dict[str, Any]
+
 GREY = "#5f6b6d"
+MANY = tuple(to_hex(colour) for colour in mpl.colormaps["tab20"].colors)
+"""For as many parts as a profile has steps."""
 _OTHERS = tuple((colour, "-", mark) for colour, mark in zip(OTHERS, "os^Dvo", strict=True))
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, the reader's own letters
@@ -57,28 +63,40 @@ def few_labels(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def lines(axes: Axes, series: Series) -> None:
-    """A line through the medians, and an area from the least to the most of the rounds.
-
-    Later lines are thinner, so that those below them are seen where they say the same.
-    """
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """How each line looks. Later ones are thinner, so that those below them are seen too."""
     ours, others = cycle(((OURS, "-", "o"), (OURS, "--", "s"))), cycle(_OTHERS)
-    for number, (name, points) in enumerate(series.items()):
-        xs, rounds = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+    found: dict[str, Look] = {}
+    for number, name in enumerate(dict.fromkeys(names)):
         is_ours = name.startswith("ours")
         colour, dashes, marker = next(ours) if is_ours else next(others)
-        axes.plot(
-            xs,
-            [median(each) for each in rounds],
-            linestyle=dashes,
-            marker=marker,
-            markersize=max(3.5, 7 - number),
-            linewidth=2.4 if is_ours else max(1.2, 3.2 - number * 0.8),
-            color=colour,
-            label=name,
-        )
+        found[name] = {
+            "color": colour,
+            "linestyle": dashes,
+            "marker": marker,
+            "markersize": max(3.5, 7 - number),
+            "linewidth": 2.4 if is_ours else max(1.2, 3.2 - number * 0.8),
+        }
+    return found
+
+
+def lines(axes: Axes, series: Series, look: Mapping[str, Look]) -> None:
+    """A line through the medians, and an area from the least to the most of the rounds."""
+    for name, points in series.items():
+        xs, rounds = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+        axes.plot(xs, [median(each) for each in rounds], label=name, **look[name])
         low, high = [min(each) for each in rounds], [max(each) for each in rounds]
-        axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(xs, low, high, color=look[name]["color"], alpha=0.15, linewidth=0)
+
+
+def shared_legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    """One legend under all panels, of every line that any of them has."""
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
 
 def stacked(

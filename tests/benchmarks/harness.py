@@ -175,6 +175,8 @@ def per_event(paces: Sequence[Pace]) -> str:
 
 def brief(value: float) -> str:
     """Three digits or so, as figures stand in tables."""
-    if value == 0 or not 0.01 <= abs(value) < 10_000:
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    if abs(value) < 0.01:
         return f"{value:.3g}"
     return f"{value:.{max(0, 2 - len(str(int(abs(value)))) + 1)}f}"

@@ -16,11 +16,14 @@ from matplotlib.ticker import FuncFormatter
 
 from tests.benchmarks.drawing import (
     GREY,
+    MANY,
     OTHERS,
     OURS,
     STYLE,
     few_labels,
     lines,
+    looks,
+    shared_legend,
     short,
     stacked,
     svg,
@@ -64,8 +67,10 @@ def _growth(swept: Report, part: str) -> str:
     subject, unit = _SUBJECTS[part]
     figure.suptitle(subject, fontsize=12, fontweight="bold")
     panels: Sequence[Axes] = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for name, axes in zip(names, panels, strict=True):
-        lines(axes, _by_series(swept[name]["points"]))
+    series = [_by_series(swept[name]["points"]) for name in names]
+    look = looks(line for each in series for line in each)
+    for name, axes, each in zip(names, panels, series, strict=True):
+        lines(axes, each, look)
         axes.set_xscale("log")
         axes.set_xlabel(SWEEPS[name].against)
         axes.xaxis.set_major_formatter(FuncFormatter(short))
@@ -79,8 +84,7 @@ def _growth(swept: Report, part: str) -> str:
         rate = panels[-1].secondary_yaxis("right", functions=(_turned_over, _turned_over))
         rate.set_ylabel("events a second")
         few_labels(rate.yaxis)
-    columns = 2 if len(names) == 1 else 3
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+    shared_legend(figure, panels, 2 if len(names) == 1 else 3)
     return svg(figure)
 
 
@@ -148,14 +152,14 @@ def _slow_link(measured: Report) -> str:
         for case in some:
             pace = [case["requests_per_s"]]
             shapes.setdefault(_shape(case), []).append((case["round_trip_ms"], pace))
-        lines(axes, shapes)
+        lines(axes, shapes, looks(shapes))
         allowed = some[0]["allowed_per_s"]
         axes.axhline(allowed, color=GREY, linestyle=":", label="what the limit allows")
         axes.set_title(f"{records:,} records a request")
         axes.set_xlabel("round trip, ms")
         axes.set_ylim(0, allowed * 1.15)
     panels[0].set_ylabel("requests a second")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    shared_legend(figure, panels, 4)
     return svg(figure)
 
 
@@ -177,7 +181,7 @@ def _profiles(before: Profile, after: Profile) -> str:
         bars["after" if bars else "now"] = steps
         every = dict.fromkeys(step for bar in bars.values() for step in bar)
         parts = {step: [bar.get(step, 0.0) for bar in bars.values()] for step in every}
-        stacked(axes, list(bars), parts, (OURS, *OTHERS, "#9bc4ab", "#e0b7a8", "#a9bcd6"))
+        stacked(axes, list(bars), parts, MANY)
         axes.invert_yaxis()
         axes.set_title(path, loc="left")
         axes.set_xlabel("µs an event")

@@ -15,9 +15,10 @@ VERDICTS = {None: "", True: "met", False: "NOT MET"}
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    unit = row.unit if row.unit == "x" else f" {row.unit}"
-    low, middle, high = min(row.figures), median(row.figures), max(row.figures)
-    spread = f"{brief(middle)}{unit} ({brief(low)}-{brief(high)})"
+    unit = row.unit if row.unit == "x" else f" {row.unit}".rstrip()
+    spread = f"{brief(median(row.figures))}{unit}"
+    if len(row.figures) > 1:
+        spread += f" ({brief(min(row.figures))}-{brief(max(row.figures))})"
     must = ""
     if row.must is not None:
         must = f"{'>=' if row.must.at_least else '<='} {row.must.bound:.3g}{unit}"
@@ -77,7 +78,7 @@ def summary(rows: Sequence[Row], seconds: float) -> str:
 
 
 def page_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown. A bar in a cell would end it, so it is escaped."""
+    """A table in Markdown; what would end a cell is escaped."""
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in (headings, *lines)]
     head, *body = (f"| {' | '.join(line)} |" for line in escaped)
     return "\n".join([head, "|" + "---|" * len(headings), *body])

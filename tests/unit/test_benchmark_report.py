@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -354,8 +354,14 @@ def _cases() -> Iterator[dict[str, Any]]:
             }
 
 
-def _group(measured: dict[str, Any] | None = None) -> dict[str, Any]:
-    return reports.report(TAKEN, Sizes(), MEASURED) | ({"measured": measured} if measured else {})
+def _rows_of(what: str) -> list[Row]:
+    return [Row(what, [20_000.0], "/s", ours="5/s"), Row("  deadlocks", [0.0], "", at_most(0))]
+
+
+def _group(
+    measured: dict[str, Any] | None = None, rows: Sequence[Row] = MEASURED
+) -> dict[str, Any]:
+    return reports.report(TAKEN, Sizes(), rows) | ({"measured": measured} if measured else {})
 
 
 @pytest.fixture
@@ -370,8 +376,8 @@ def figures(tmp_path: Path) -> Path:
         "growth": {name: _swept("ours", sweep.unit, costs) for name, sweep in SWEEPS.items()},
         "steps": reports.report(TAKEN, Sizes(), steps),
         "profile-before": before,
-        "workers": _group(crews),
-        "slow-link": _group({"cases": list(_cases())}),
+        "workers": _group(crews, _rows_of("1 worker: accepted") + _rows_of("2 workers: accepted")),
+        "slow-link": _group({"cases": list(_cases())}, _rows_of("share: 0 ms") + MEASURED),
         "small-chunks": _group(),
         "bloat": _group(),
         "fleet": {"stage_us": 2.25, "sources": {"stage_us": "an invention"}},
@@ -390,6 +396,10 @@ def test_with_all_figures_no_block_and_no_drawing_of_the_page_is_left_empty(figu
     assert "2 of 3 musts are met; not met: flush of 9 / ORM objects (9 a round)." in text
     assert "| stage | pack | 2.500 | 1.000 | 100% |" in text
     assert "| stage | **all of it** | 2.500 | 1.000 |  |" in text
+    assert "|  | 1 worker | 2 workers |" in text
+    assert "| accepted | 20,000 /s | 20,000 /s |" in text
+    assert "| deadlocks | 0, <= 0: met | 0, <= 0: met |" in text
+    assert "| 0 ms | 5/s |  | 20,000 /s | 0, <= 0: met |" in text
     assert "| `stage_us` | 2.25 | an invention |" in text
     drawn = {path.stem for path in made if path.suffix == ".svg"}
     assert drawn == set(page.DRAWINGS)
