@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 
 from tests.benchmarks import (
+    bloat,
     due_check,
     end_to_end,
     flushing,
     hashing,
     http_intake,
     memory,
+    slow_link,
+    small_chunks,
     staging,
+    steps,
+    workers,
 )
 from tests.benchmarks.harness import Row, Sizes
 from tests.benchmarks.installation import Ground
@@ -32,17 +35,12 @@ GROUPS: dict[str, Group] = {
 }
 """In the order of the table of design section 9; what it does not name comes last."""
 
-_LONG_MODULES = {
-    "steps": "steps",
-    "workers": "workers",
-    "slow-link": "slow_link",
-    "small-chunks": "small_chunks",
-    "bloat": "bloat",
-}
 LONG: dict[str, ModuleType] = {
-    name: import_module(f"tests.benchmarks.{module}")
-    for name, module in _LONG_MODULES.items()
-    if find_spec(f"tests.benchmarks.{module}")
+    "steps": steps,
+    "workers": workers,
+    "slow-link": slow_link,
+    "small-chunks": small_chunks,
+    "bloat": bloat,
 }
 """Part of `make bench-full`; `make bench` takes them only by name. Each has ``measure``; some have
 ``measurements``, figures for JSON, and ``rows``, which makes the table of them."""

@@ -31,6 +31,8 @@ DRAWINGS = {
     "growth-end-to-end": "Cost of an event end to end against events and audiences",
     "workers": "Events a second, and busy cores, of several crews of workers",
     "slow-link": "Requests a second against the round trip",
+    "small-chunks": "Time of due check and status against single events that wait",
+    "bloat": "Size of emptied tables against cycles",
     "profile": "Time of an event by steps, before and after",
 }
 """What each drawing shows, for who cannot see it."""

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from tests.benchmarks import backlog_plots
 from tests.benchmarks.drawing import (
     GREY,
     MANY,
@@ -42,7 +43,12 @@ def drawings(reports: Mapping[str, Any]) -> dict[str, str]:
             for part in ("stage", "due", "flush", "memory", "end-to-end")
             if part in reports.get("growth", {})
         }
-        for name, draw in (("workers", _workers), ("slow-link", _slow_link)):
+        for name, draw in (
+            ("workers", _workers),
+            ("slow-link", _slow_link),
+            ("small-chunks", backlog_plots.small_chunks),
+            ("bloat", backlog_plots.bloat),
+        ):
             if "measured" in reports.get(name, {}):
                 drawn[name] = draw(reports[name]["measured"])
         if after := profile_of(reports.get("steps")):

@@ -371,6 +371,7 @@ def figures(tmp_path: Path) -> Path:
     before = [{"path": "stage", "step": "pack", "us_per_event": 2.5}]
     costs = {100_000: [1.0, 1.1], 1_000_000: [1.2, 1.0], 10_000_000: [1.1, 1.3]}
     crews = {"events": 1_000, "audiences": 3, "crews": {"1 worker": _crew(9e4), "2": _crew(15e4)}}
+    backlog = {"events": [10, 20], "due_ms": [1.0, 2.0], "status_ms": [3.0, 4.0]}
     invented = {
         "bench": _bench(),
         "growth": {name: _swept("ours", sweep.unit, costs) for name, sweep in SWEEPS.items()},
@@ -378,8 +379,8 @@ def figures(tmp_path: Path) -> Path:
         "profile-before": before,
         "workers": _group(crews, _rows_of("1 worker: accepted") + _rows_of("2 workers: accepted")),
         "slow-link": _group({"cases": list(_cases())}, _rows_of("share: 0 ms") + MEASURED),
-        "small-chunks": _group(),
-        "bloat": _group(),
+        "small-chunks": _group({"joined": backlog, "as they came": backlog}),
+        "bloat": _group({"events": 100, "live_mb": 1.0, "changing_mb": [2.0, 3.0]}),
         "fleet": {"stage_us": 2.25, "sources": {"stage_us": "an invention"}},
     }
     assert invented.keys() == set(page.FILES)
