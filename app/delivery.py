@@ -21,7 +21,7 @@ from app.bodies import hex_records
 from app.creation import make_audience, make_list, placeholder
 from app.database import transaction
 from app.deployment import Deployment
-from app.due_lists import lists_due
+from app.due_lists import lane, lists_due
 from app.errors import ConfigError, LeaseLost, UnreadableBody
 from app.keyring import batch_purpose
 from app.lease import NOW, has_passed, release, seconds, try_claim
@@ -30,7 +30,7 @@ from app.pinterest.replies import list_values
 from app.quota import Lot, abandon_in_flight, book_over_cap, room
 from app.renewing import Renewal, renew_refused
 from app.settling import book_lane, hold, settle_batch, settle_probe, stop
-from app.tables import batch, customer_list, observation
+from app.tables import audience, batch, customer_list, observation, staged_chunk
 from app.turn import Paused, Turn, View, client_of, unknown_values
 
 SEEN_LATELY = 60.0
@@ -63,6 +63,8 @@ class Delivered:
     posts: int
     next_id: int | None
     """The list of the connection whose turn is next, if one can go on at once: often the same."""
+    drains: bool
+    """A bounded window left chunks of the audience behind, and their cut may wait for this lane."""
 
     @property
     def more(self) -> bool:
@@ -96,13 +98,15 @@ def deliver_once(
     if turn.login_refused:
         renewal = renew_refused(deployment, turn.connection_id, turn.client.login_version)
         goes_on = renewal is Renewal.RENEWED
-    return Delivered(turn.audience_id, turn.posts, _next_in_turn(turn) if goes_on else None)
+    if not goes_on:
+        return Delivered(turn.audience_id, turn.posts, None, drains=False)
+    return _and_then(turn)
 
 
 def _begin(deployment: Deployment, list_id: int) -> Turn | None:
     s = deployment.settings
     with transaction(deployment.engine) as tx:
-        claim = try_claim(tx, customer_list, list_id, s)
+        claim = try_claim(tx, customer_list, list_id, s, _something_to_do())
         if claim is None:
             return None
         audience_id, connection_id, client = client_of(deployment, tx, list_id)
@@ -227,11 +231,26 @@ def _next_lot(tx: sa.Connection, turn: Turn) -> Lot | None:
     return None if row is None else Lot(*row[:-1], payload=bytes(row.payload))
 
 
-def _next_in_turn(turn: Turn) -> int | None:
-    """The list of the connection that can go on now and was served longest ago."""
+def _something_to_do() -> sa.ColumnElement[bool]:
+    """A hint often comes when another turn has done it all: a claim in vain would be two writes."""
+    return sa.or_(
+        lane(),
+        customer_list.c.pinterest_list_id.is_(None),
+        customer_list.c.pinterest_audience_id.is_(None),
+    )
+
+
+def _and_then(turn: Turn) -> Delivered:
+    """What follows a turn: the list of the connection that was served longest ago and can go on."""
+    left = sa.select(staged_chunk.c.id).join(audience, audience.c.id == staged_chunk.c.audience_id)
+    drains = left.where(
+        staged_chunk.c.audience_id == turn.audience_id, staged_chunk.c.id <= audience.c.drain_to
+    ).exists()
     with transaction(turn.deployment.engine) as tx:
         waiting = lists_due(tx, turn.deployment.settings, turn.connection_id, most=1)
-    return waiting[0] if waiting else None
+        left_behind = turn.posts > 0 and bool(tx.execute(sa.select(drains)).scalar())
+    next_id = waiting[0] if waiting else None
+    return Delivered(turn.audience_id, turn.posts, next_id, left_behind)
 
 
 def _end(turn: Turn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,9 +22,21 @@ def lists_due(
 
     Those that were served longest ago come first, those that never were before them.
     """
-    lane = sa.exists().where(
+    query = _lists_due_query(s, of_one=connection_id is not None)
+    return list(tx.execute(query.limit(most), {"of_connection": connection_id}).scalars())
+
+
+def lane() -> sa.ColumnElement[bool]:
+    """True for lists with batches that wait."""
+    return sa.exists().where(
         batch.c.customer_list_id == customer_list.c.id, batch.c.state == "waiting"
     )
+
+
+@lru_cache
+def _lists_due_query(s: Settings, *, of_one: bool) -> sa.Select[Any]:
+    """Put together once, as every turn ends with it."""
+    this_one = connection.c.id == sa.bindparam("of_connection", type_=sa.BigInteger())
     wanted = sa.and_(
         customer_list.c.current,
         customer_list.c.pinterest_list_id.is_(None),
@@ -38,12 +51,12 @@ def lists_due(
     )
     sends = sa.and_(audience.c.state == "active", forwarded())
     books = sa.or_(audience.c.state == "deactivated", sa.not_(forwarded()))
-    query = (
+    return (
         sa.select(customer_list.c.id)
         .join(audience, audience.c.id == customer_list.c.audience_id)
         .join(connection, connection.c.id == audience.c.connection_id)
         .where(
-            sa.true() if connection_id is None else connection.c.id == connection_id,
+            this_one if of_one else sa.true(),
             has_passed(customer_list.c.lease_until, s.lease, once=True),
             has_passed(customer_list.c.not_before, s.longest_pause, once=True),
             sa.or_(
@@ -53,15 +66,13 @@ def lists_due(
                     connection.c.held_reason.is_(None),
                     has_passed(connection.c.not_before, s.longest_pause, once=True),
                     _may_write(s),
-                    sa.or_(lane, wanted, no_audience_yet),
+                    sa.or_(lane(), wanted, no_audience_yet),
                 ),
-                sa.and_(books, lane),
+                sa.and_(books, lane()),
             ),
         )
         .order_by(customer_list.c.served_at.nulls_first(), customer_list.c.id)
-        .limit(most)
     )
-    return list(tx.execute(query).scalars())
 
 
 def _may_write(s: Settings) -> sa.ColumnElement[bool]:

@@ -43,14 +43,17 @@ def has_passed(
     return sa.or_(column.is_(None), column <= now, column > absurd)
 
 
-def try_claim(connection: sa.Connection, table: sa.Table, row_id: int, s: Settings) -> Claim | None:
-    """Take the lease of one row when it is free and its pause is over."""
+def try_claim(
+    connection: sa.Connection, table: sa.Table, row_id: int, s: Settings, *also: Any
+) -> Claim | None:
+    """Take the lease of one row when it is free, its pause is over and the conditions hold."""
     epoch = connection.execute(
         sa.update(table)
         .where(
             table.c.id == row_id,
             has_passed(table.c.lease_until, s.lease),
             has_passed(table.c.not_before, s.longest_pause),
+            *also,
         )
         .values(epoch=table.c.epoch + 1, lease_until=NOW + seconds(s.lease))
         .returning(table.c.epoch)

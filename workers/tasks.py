@@ -59,7 +59,7 @@ def deliver(list_id: int) -> str:
         return "not free"
     if delivered.next_id is not None and not stopping():
         doorbell().deliver(delivered.next_id)
-    if delivered.posts and delivered.next_id != list_id:
+    if delivered.drains and delivered.next_id != list_id:
         doorbell().flush(delivered.audience_id)  # what a bounded window left behind follows at once
     return f"{delivered.posts} requests"
 

@@ -25,9 +25,10 @@ class PinterestClient:
         """Which version of the connection's login the token is."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         account = f"{base_url.rstrip('/')}/ad_accounts/{ad_account_id}"
-        self.wire = Wire(account, patience, headers, {token})
+        self.wire = Wire(account, patience, headers, {token}, kept=True)
 
     def close(self) -> None:
+        """Leave the connection to the next client that speaks for the same account and login."""
         self.wire.close()
 
     def create_list(self, name: str, list_type: str, records: bytes) -> Answer:

@@ -11,6 +11,7 @@ worker ends that (``app.deadman``).
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from app.pinterest.kept_sessions import KEPT
 from app.pinterest.outcomes import Answer
 from app.pinterest.pacing import read_allowance
 from app.settings import Settings
@@ -48,24 +50,35 @@ class Patience:
 
 
 class Wire:
-    """A session with one base address. Not shared between threads."""
+    """A session with one base address. Not shared between threads.
+
+    ``kept``: the session is taken up where another wire with the same headers left it, and left for
+    the next.
+    """
 
     def __init__(
-        self, base_url: str, patience: Patience, headers: Mapping[str, str], secrets: set[str]
+        self,
+        base_url: str,
+        patience: Patience,
+        headers: Mapping[str, str],
+        secrets: set[str],
+        *,
+        kept: bool = False,
     ) -> None:
         self.secrets = secrets
         """What is shown to Pinterest; where its answers repeat it, nobody else is to see it."""
         self._base_url = base_url.rstrip("/")
         self._patience = patience
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.headers.update({"Accept": "application/json", "User-Agent": "pinfold"})
-        self.session.headers.update(headers)
-        for scheme in ("https://", "http://"):
-            self.session.mount(scheme, HTTPAdapter(max_retries=0, pool_connections=1))
+        self._name = (self._base_url, *headers.items()) if kept else None
+        self._answered_at = -math.inf
+        self.session = KEPT.take(self._name) or _new_session(headers)
 
     def close(self) -> None:
-        self.session.close()
+        """Keep the session if its last request was answered just now, else close it."""
+        if self._name is not None and self._answered_at > -math.inf:
+            KEPT.keep(self._name, self.session, self._answered_at)
+        else:
+            self.session.close()
 
     def call(
         self,
@@ -78,6 +91,7 @@ class Wire:
     ) -> Answer:
         """Make one request and wait for its answer."""
         deadline = time.monotonic() + self._patience.in_all
+        self._answered_at = -math.inf
         try:
             response = self.session.request(
                 method,
@@ -92,13 +106,15 @@ class Wire:
         except requests.RequestException as problem:
             return Answer(None, left=not _never_left(problem), fault=_name(problem))
         with response:
-            return Answer(
+            answer = Answer(
                 response.status_code,
                 body=self._without_secrets(_read_object(response, deadline)),
                 request_id=response.headers.get("x-pinterest-rid"),
                 retry_after=_wait_named(response, time.time()),
                 allowance=read_allowance(response.headers, time.time()),
             )
+        self._answered_at = time.monotonic()
+        return answer
 
     def _without_secrets(self, body: dict[str, Any]) -> dict[str, Any]:
         said = body.get("message")
@@ -118,6 +134,16 @@ class Wire:
             bookmark = answer.body.get("bookmark")
             if not answer.ok or not bookmark:
                 return
+
+
+def _new_session(headers: Mapping[str, str]) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update({"Accept": "application/json", "User-Agent": "pinfold"})
+    session.headers.update(headers)
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=0, pool_connections=1))
+    return session
 
 
 def _read_object(response: requests.Response, deadline: float) -> dict[str, Any]:

@@ -26,10 +26,8 @@ STAGING: Steps = {
     "app.staging:_look_up": "look up the audiences",
     "app.staging:draft_chunks": "check and draft",
     "app.staging:pack_chunk": "pack",
-    **_SEAL,
-    "app.staging:_pack_row": "frame the rows",
     "app.staging:_commit": "word the query",
-    "app.staging:copy_rows": "send, receipt, COPY, commit",
+    "app.staging:copy_rows": "seal, send, receipt, COPY, commit",
 }
 FLUSH: Steps = {
     "app.flush:_claim": "lease and plan",
@@ -62,7 +60,7 @@ DELIVERY: Steps = {
     "app.pinterest.client:PinterestClient.change_list": "write the body",
     "app.pinterest.wire:Wire.call": "send, and Pinterest",
     "app.delivery:settle_batch": "settle",
-    "app.delivery:_next_in_turn": "whose turn is next",
+    "app.delivery:_and_then": "whose turn is next",
     "app.delivery:_end": "end the turn",
     **_COMMIT,
 }

@@ -32,10 +32,10 @@ Instant = tuple[str, str]
 COMMITS_OF = {
     "flush": ("_claim", "fix_window", "_bodies", "_commit"),
     "compact": ("_crowded", "_claim", "_fix_runs", "_join", "_compact"),
-    "deliver": ("_begin", "_step", "_await_slot", "send", "_post", "_end", "_next_in_turn"),
+    "deliver": ("_begin", "_step", "_await_slot", "send", "_post", "_end", "_and_then"),
     "create": (
         *("_begin", "_step", "_await_slot", "send", "_create", "_attempted_audience"),
-        *("make_audience", "_end", "_next_in_turn"),
+        *("make_audience", "_end", "_and_then"),
     ),
 }
 STEPS: dict[str, Callable[[Deployment, int], object]] = {
