@@ -131,8 +131,13 @@ def _little_endian(times: array[int]) -> array[int]:
     return times
 
 
-def pack_digests(digests: list[bytes]) -> bytes:
-    """Digests of 16, 20 or 32 bytes; their order is kept within each width."""
+def pack_digests(digests: list[bytes], *, only_sha1: bool = False) -> bytes:
+    """Digests of 16, 20 or 32 bytes; their order is kept within each width.
+
+    ``only_sha1``: the caller knows that all have 20, so that not each of them is looked at.
+    """
+    if only_sha1:
+        return _COUNTS.pack(0, len(digests), 0) + b"".join(digests)
     widths = set(map(len, digests))
     groups = [
         digests if widths == {width} else [d for d in digests if len(d) == width]

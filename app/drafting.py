@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from app.bodies import KIND_BITS, flag, kind_of_flag
 from app.events import Kind, MembershipEvent, Operation
 from app.identities import all_addresses, all_device_ids, form_of, why_junk
-from app.plain_events import RAW_FLAG, PlainEvents
+from app.plain_events import RAW_FLAGS, PlainEvents
 
 CHUNK_MESSAGES = 10_000
 CHUNK_IDENTITIES = 20_000
@@ -100,16 +100,17 @@ def _sort(events: Sequence[MembershipEvent], start: int) -> Part:
             flat = cells[audience]
             flat += (moment, raw_flag, value)
         return Part(start, events, cells, further, odd)
+    raw_flags = RAW_FLAGS
     for audience, operation, people, moment in events:
         if len(people) == 1:
             ((kind, value),) = people
             flat = cells[audience]
-            flat += (moment, RAW_FLAG[operation, kind], value)
+            flat += (moment, raw_flags[operation][kind], value)
         elif 0 < len(people) <= EVENT_IDENTITIES:
             further[audience] += len(people) - 1
             flat = cells[audience]
             for kind, value in people:
-                flat += (moment, RAW_FLAG[operation, kind], value)
+                flat += (moment, raw_flags[operation][kind], value)
         else:
             odd.add(audience)
     return Part(start, events, cells, further, odd)

@@ -149,10 +149,11 @@ def _commit(
     state = "deactivated" if plan.reason == "deactivated" else "active"
     messages = sum(chunk.messages for chunk in window.chunks)
     sealed = [
-        (list_type, operation, digests, deployment.keyring.seal(pack_digests(digests), purpose))
+        (list_type, operation, digests, deployment.keyring.seal(payload, purpose))
         for list_type, result in folded.items()
         for purpose in [batch_purpose(plan.list_ids.get(list_type, 0))]
         for operation, digests in cut_batches(result, plan.records_per_request)
+        for payload in [pack_digests(digests, only_sha1=result.only_sha1)]
     ]
     with transaction(deployment.engine) as tx:
         write_under(

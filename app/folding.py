@@ -32,6 +32,8 @@ class Folded(NamedTuple):
     folded: int
     adds: list[bytes]
     removes: list[bytes]
+    only_sha1: bool = False
+    """Known to hold no digest of another width."""
 
 
 class Folder:
@@ -51,6 +53,7 @@ class Folder:
         self._in_order, self._last_us = True, -(1 << 63)
         self._digests: list[bytes] = []
         """Of what is forwarded only."""
+        self._only_sha1 = True
 
     def take(self, chunks: Sequence[ChunkBody]) -> None:
         """Hash the identities of some chunks; what is not forwarded is only counted.
@@ -69,7 +72,9 @@ class Folder:
         if 0 in forwarded:
             values = list(compress(values, forwarded))
             flags = bytes(compress(flags, forwarded))
-        self._digests += _digests(values, flags.translate(_FORM))
+        forms = flags.translate(_FORM)
+        self._only_sha1 &= OTHER_DIGEST not in forms
+        self._digests += _digests(values, forms)
 
     def _lines(self, text: bytes, flags: bytes) -> list[bytes]:
         """Each value in the case in which it is hashed: addresses lower, device ids as is set."""
@@ -89,7 +94,9 @@ class Folder:
     def fold(self) -> dict[ListType, Folded]:
         """The deciding operation of each identity, by list; what was gathered is given up."""
         forwarded = self._flags.translate(self._forwarded)
-        flags, digests = bytes(compress(self._flags, forwarded)), self._digests
+        flags, digests = bytes(self._flags), self._digests
+        if 0 in forwarded:
+            flags = bytes(compress(flags, forwarded))
         if not self._in_order:
             moments = chain.from_iterable(times.all_us(count) for count, times in self._times)
             at = list(compress(moments, forwarded))
@@ -111,6 +118,7 @@ class Folder:
             folded=kept - len(deciding),
             adds=list(compress(deciding, adds)),
             removes=list(compress(deciding, adds.translate(_NOT))),
+            only_sha1=self._only_sha1,
         )
 
 

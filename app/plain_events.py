@@ -13,12 +13,16 @@ from app.bodies import flag
 from app.events import Identity, Kind, MembershipEvent, Operation
 from app.identities import RAW
 
-RAW_FLAG = {
-    (operation, kind): flag(add=operation is Operation.ADD, form=RAW, kind=kind)
+RAW_FLAGS = {
+    operation: {kind: flag(add=operation is Operation.ADD, form=RAW, kind=kind) for kind in Kind}
     for operation in Operation
-    for kind in Kind
 }
-_MEANING = {number: meaning for meaning, number in RAW_FLAG.items()}
+"""In two steps, which is quicker than a pair as the key."""
+_MEANING = {
+    number: (operation, kind)
+    for operation, flags in RAW_FLAGS.items()
+    for kind, number in flags.items()
+}
 
 
 class PlainEvents(Sequence[MembershipEvent]):

@@ -23,8 +23,9 @@ from app.keyring import chunk_purpose
 from app.lease import Claim
 from app.tables import staged_chunk
 
-READ_IDENTITIES = 20_000
-"""Bodies read and hashed at once: a few MiB, whatever the size of the chunks."""
+READ_IDENTITIES = 60_000
+"""Bodies read and hashed at once: some ten MiB with all that comes of them, whatever the size of
+the chunks. A third of it took a tenth longer."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from app.events import (
     parse_time,
 )
 from app.formats.reading import MOST_VALUES, read_reference, refuse_too_many
-from app.plain_events import RAW_FLAG, PlainEvents
+from app.plain_events import RAW_FLAGS, PlainEvents
 
 _Values = str | list[str] | None
 
@@ -44,7 +44,7 @@ class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 _ARRAY = msgspec.json.Decoder(list[_Plain])
 _LINE = msgspec.json.Decoder(_Plain)
 _FLAG_OF_EMAIL, _FLAG_OF_IDFA, _FLAG_OF_GAID = (
-    {word: RAW_FLAG[OPERATIONS[word], kind] for word in ("add", "remove")} for kind in Kind
+    {word: RAW_FLAGS[OPERATIONS[word]][kind] for word in ("add", "remove")} for kind in Kind
 )
 
 

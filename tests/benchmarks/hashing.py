@@ -44,7 +44,7 @@ def batch(bodies: list[bytes]) -> list[tuple[str, bytes]]:
     folder = Folder(forward=dict.fromkeys(ListType, True), forward_other_digests=True, case="lower")
     folder.take([unpack_chunk(body) for body in bodies])
     return [
-        (name, _body(operation, hex_records(pack_digests(digests))))
+        (name, _body(operation, hex_records(pack_digests(digests, only_sha1=folded.only_sha1))))
         for name, folded in folder.fold().items()
         for operation, digests in cut_batches(folded, PER_REQUEST)
     ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bodies import ChunkBody, flag, pack_chunk, unpack_chunk
+from app.bodies import ChunkBody, flag, pack_chunk, pack_digests, unpack_chunk, unpack_digests
 from app.errors import UnreadableBody
 from app.events import Kind, ListType
 from app.folding import ChunkSize, Folded, Folder, cut_batches, prefix
@@ -187,3 +187,19 @@ def test_a_prefix_reads_no_further_than_one_chunk_past_its_end() -> None:
 
     assert len(prefix(endless(), 35, 1_000)) == 3
     assert len(read) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "only_sha1"), [((SHA1, HASHED[1]), True), ((OTHER_DIGEST, "AB" * 16), False)]
+)
+def test_a_fold_knows_whether_all_its_digests_are_of_one_width(
+    value: tuple[int, str], only_sha1: bool
+) -> None:
+    folder = Folder(forward=BOTH, forward_other_digests=True, case="lower")
+    folder.take([chunk([(True, 0, each, Kind.EMAIL) for each in (VALUES[0], value)])])
+    folded = folder.fold()[ListType.EMAIL]
+    assert folded.only_sha1 is only_sha1
+    assert len(folded.adds) == 2
+    packed = pack_digests(folded.adds, only_sha1=folded.only_sha1)
+    assert packed == pack_digests(folded.adds)
+    assert sorted(unpack_digests(packed)) == sorted(folded.adds)
