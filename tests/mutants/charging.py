@@ -52,21 +52,18 @@ MUTATIONS = (
         "cap check outside of the UPDATE",
         "The room under the cap is read and compared, then the charge is written.",
         (
-            Edit("app/quota.py", "            customer_list.c.charged + records <= limit,\n", ""),
             Edit(
                 "app/quota.py",
-                "    updated = tx.execute(\n"
-                "        sa.update(customer_list)\n"
-                "        .where(\n"
-                "            customer_list.c.id == claim.id,\n"
-                "            customer_list.c.epoch == claim.epoch,\n",
+                '            customer_list.c.charged + more <= sa.bindparam("most"),\n',
+                "",
+            ),
+            Edit(
+                "app/quota.py",
+                "    updated = tx.execute(_charging(),",
                 "    if not _fits(tx, claim, records, limit):\n"
                 "        return None\n"
-                "    updated = tx.execute(\n"
-                "        sa.update(customer_list)\n"
-                "        .where(\n"
-                "            customer_list.c.id == claim.id,\n"
-                "            customer_list.c.epoch == claim.epoch,\n",
+                '    named.pop("most")\n'
+                "    updated = tx.execute(_charging(),",
             ),
             Edit(
                 "migrations/versions/0001_the_first_schema.py",

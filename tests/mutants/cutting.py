@@ -124,8 +124,8 @@ MUTATIONS = (
             ),
             Edit(
                 "app/folding.py",
-                "self._digests += _digests(values, flags.translate(_FORM))",
-                "self._digests += zip(values, flags.translate(_FORM), strict=True)",
+                "self._digests += _digests(values, forms)",
+                "self._digests += zip(values, forms, strict=True)",
             ),
             Edit(
                 "app/folding.py",

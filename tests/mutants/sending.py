@@ -78,10 +78,11 @@ MUTATIONS = (
         (
             Edit(
                 "app/quota.py",
-                "            customer_list.c.epoch == claim.epoch,\n"
+                '            customer_list.c.epoch == sa.bindparam("claimed"),\n'
                 "            customer_list.c.lease_until > NOW,\n",
                 "            customer_list.c.lease_until > NOW,\n",
             ),
+            Edit("app/quota.py", '"claimed": claim.epoch, "more"', '"more"'),
         ),
         (DELIVERY + "test_a_worker_that_is_late_for_its_charge_sends_nothing[another one has it]",),
     ),
@@ -97,12 +98,11 @@ MUTATIONS = (
         (
             Edit(
                 "app/quota.py",
-                "    write_under(tx, customer_list, claim,"
-                " charged=customer_list.c.charged - given_back)\n",
+                "    write_under(tx, customer_list, claim, **values)\n",
                 "    tx.execute(\n"
                 "        sa.update(customer_list)\n"
                 "        .where(customer_list.c.id == claim.id)\n"
-                "        .values(charged=customer_list.c.charged - given_back)\n"
+                "        .values(**values)\n"
                 "    )\n",
             ),
             Edit(
@@ -229,10 +229,10 @@ MUTATIONS = (
         (
             Edit(
                 "app/quota.py",
-                ".values(charged=customer_list.c.charged + records,"
-                " lease_until=NOW + seconds(s.lease))",
-                ".values(charged=customer_list.c.charged + records)",
+                '            lease_until=NOW + sa.bindparam("leased_for", type_=sa.Interval()),\n',
+                "",
             ),
+            Edit("app/quota.py", ' | {"leased_for": timedelta(seconds=s.lease)}', ""),
         ),
         (DELIVERY + "test_a_request_is_out_only_while_its_lease_outlasts_the_dead_mans_timer",),
     ),
