@@ -237,24 +237,4 @@ MUTATIONS = (
         ),
         (COMPACTING + "test_a_chunk_that_somebody_took_meanwhile_undoes_the_whole_step",),
     ),
-    Mutation(
-        "joined after the lease was lost",
-        "A worker that stood still past its lease replaces chunks all the same.",
-        (
-            Edit(
-                "app/compacting.py",
-                "            if _release(tx, claims) != len(claims):\n",
-                "            if _release(tx, claims) < 0:\n",
-            ),
-            Edit(
-                "app/compacting.py",
-                "    if sum(row.gone for row in sums.values()) !=",
-                "    if sum(row.gone for row in sums.values()) >",
-            ),
-        ),
-        (
-            "tests/faults/test_frozen_at_commits.py::"
-            "test_a_worker_frozen_past_its_lease_sends_and_changes_nothing_when_it_wakes",
-        ),
-    ),
 )
