@@ -50,7 +50,7 @@ def machine(ground: Ground) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB",
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "filesystem": _filesystem(Path(tempfile.gettempdir()).resolve()),
         "Python": platform.python_version(),
         **_postgres(ground),
