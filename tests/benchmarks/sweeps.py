@@ -2,7 +2,8 @@
 
 Each function prepares one size and gives its cases by name, each of which returns one figure. What
 it opens is closed with the stack. Yardsticks stop at the size that they still finish in bearable
-time; against audiences they get fewer events than ours.
+time; against audiences they get fewer events than ours, end to end over as many times fewer
+audiences, so that each has as many events as with ours.
 """
 
 from __future__ import annotations
@@ -101,9 +102,10 @@ def end_to_end_cases(stack: ExitStack, ground: Ground, load: Load) -> Cases:
     stack.callback(versions.check_counts)
     cases: Cases = {"ours": lambda: versions.ours().us}
     if load.objects:
-        fewer = Sample(load.objects, load.audiences)
-        cases["tidy version"] = lambda: versions.tidy(fewer).us
-        cases["textbook version"] = lambda: versions.textbook(fewer).us
+        fewer = Sample(load.objects, max(1, load.audiences * load.objects // load.events))
+        few = f", {fewer.count:,} events" if fewer.count < load.events else ""
+        cases[f"tidy version{few}"] = lambda: versions.tidy(fewer).us
+        cases[f"textbook version{few}"] = lambda: versions.textbook(fewer).us
     return cases
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,19 @@ import pytest
 
 from app.sandbox.embedded_postgres import PostgresServer
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import blocks, full, growth, kept, page, plots, profiles, reports, tables
+from tests.benchmarks import (
+    blocks,
+    full,
+    growth,
+    kept,
+    page,
+    plots,
+    profiles,
+    reports,
+    sweeps,
+    tables,
+)
+from tests.benchmarks.events import Sample
 from tests.benchmarks.harness import Pace, Row, Sizes, at_least, at_most, compared
 from tests.benchmarks.installation import Ground
 from tests.benchmarks.large_sample import LargeSample
@@ -204,6 +216,24 @@ def test_a_sweep_measures_every_series_in_every_round(
     assert all(measured == [1_000, 2_000] for measured in ours)
     objects = [measured for series, measured in sizes.items() if series.startswith("ORM")]
     assert objects == ([[1_000]] if name in {"stage", "flush"} else [])
+
+
+def test_end_to_end_a_yardstick_with_fewer_events_says_so_and_has_fewer_audiences(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    def noted(count: int, audiences: int) -> Sample:
+        made.append((count, audiences))
+        return Sample(count, audiences)
+
+    monkeypatch.setattr(sweeps, "Sample", noted)
+    with ExitStack() as stack:
+        load = Load(2_000, 20, 0, 200)
+        cases = SWEEPS["end-to-end-audiences"].prepare(stack, ground, load)
+        assert all(case() > 0 for case in cases.values())
+    assert made == [(200, 2)]
+    assert list(cases) == ["ours", "tidy version, 200 events", "textbook version, 200 events"]
 
 
 def test_a_sweep_that_is_measured_again_replaces_only_itself(
