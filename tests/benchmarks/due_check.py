@@ -163,6 +163,7 @@ def _rows(where: str, taken: dict[str, list[float]], sizes: Sizes, *, ratio: boo
             at_least(40) if sizes.judged and ratio else None,
             ours=f"{median(flushes):.1f} ms",
             yardstick=f"{median(counts):.0f} ms",
+            rounds={"ours ms": flushes, "yardstick ms": counts},
         ),
         Row(
             "  the same, absolute",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from statistics import median
 from typing import NamedTuple, TypeVar
 
 from app.copying import array_text
@@ -70,16 +71,13 @@ def _delete(place: Place, side: Side) -> None:
 
 
 def smaller(what: str, ours: list[Staged], theirs: list[Staged], measure: str, bound: float) -> Row:
-    bytes_of = [
-        (getattr(own, measure), getattr(their, measure))
-        for own, their in zip(ours, theirs, strict=True)
-    ]
-    own, their = bytes_of[len(bytes_of) // 2]
+    own, their = ([getattr(each, measure) for each in side] for side in (ours, theirs))
     return Row(
         what,
-        [own / their for own, their in bytes_of],
+        [less / more for less, more in zip(own, their, strict=True)],
         "x",
         at_most(bound),
-        ours=f"{own:.2f} B",
-        yardstick=f"{their:.2f} B",
+        ours=f"{median(own):.2f} B",
+        yardstick=f"{median(their):.2f} B",
+        rounds={"ours B": own, "yardstick B": their},
     )

@@ -106,6 +106,7 @@ def measure(ground: Ground, sizes: Sizes) -> list[Row]:
             at_most(1.5) if sizes.judged else None,
             ours=f"{median(much):.0f} MB",
             yardstick=f"{median(little):.0f} MB",
+            rounds={"ours MB": much, "yardstick MB": little},
         ),
     ]
 

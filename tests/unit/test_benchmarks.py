@@ -29,7 +29,16 @@ from app.sandbox.embedded_postgres import PostgresServer
 from app.sandbox.pinterest import PinterestSimulator
 from app.staging import Intake, stage
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import end_to_end, floors, flushing, harness, hashing, memory, staging
+from tests.benchmarks import (
+    end_to_end,
+    floors,
+    flushing,
+    footprint,
+    harness,
+    hashing,
+    memory,
+    staging,
+)
 from tests.benchmarks.due_check import Waiting
 from tests.benchmarks.events import Sample
 from tests.benchmarks.harness import Pace, Row, Sizes, at_least, at_most
@@ -381,6 +390,18 @@ def test_staging_measures_time_disk_and_log_of_both_sides(place: Place) -> None:
         assert floor.seconds > 0
     measured.close()
     assert place.ask("SELECT count(*) FROM event_row") == 0
+
+
+def test_what_disk_and_log_are_told_of_is_the_median_of_each_side_and_every_round_is_kept() -> None:
+    pace = Pace(1, 1.0)
+    ours, theirs = (
+        [footprint.Staged(pace, disk, 1.0) for disk in rounds]
+        for rounds in ((30.0, 90.0, 60.0), (100.0, 300.0, 120.0))
+    )
+    row = footprint.smaller("disk", ours, theirs, "disk_bytes", 1 / 2)
+    assert row.figures == [0.3, 0.3, 0.5]
+    assert (row.ours, row.yardstick) == ("60.00 B", "120.00 B")
+    assert row.rounds == {"ours B": [30.0, 90.0, 60.0], "yardstick B": [100.0, 300.0, 120.0]}
 
 
 def test_memory_is_measured_in_a_process_that_flushes_everything(place: Place) -> None:
