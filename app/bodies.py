@@ -90,9 +90,16 @@ def pack_chunk(flags: bytes, times: list[int], values: Sequence[str]) -> bytes:
 
 
 def join_chunks(chunks: Sequence[ChunkBody]) -> bytes:
-    """One body with the identities of several, in their order: 65,535 at most."""
+    """One body with the identities of several, in their order: 65,535 at most.
+
+    Raises UnreadableBody for text that is not UTF-8: a flush could not read it either.
+    """
     times = [moment for chunk in chunks for moment in chunk.times.all_us(len(chunk.flags))]
     text = b"\n".join([chunk.text for chunk in chunks])
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise UnreadableBody("a staged chunk is malformed: not UTF-8") from None
     return _packed(b"".join([chunk.flags for chunk in chunks]), times, text)
 
 

@@ -3,52 +3,75 @@
 An upstream that sends single events makes a chunk of each, and every due check reads an index entry
 a chunk. Beat therefore has neighbours joined, small ones with small ones: a chunk is joined only
 into one that is several times as large, so an event is packed anew four times at most, and what
-stays is a few dozen chunks an audience, however many events wait.
+stays is one chunk for some 4,000 events and a few dozen smaller ones an audience.
 
-    find the crowded -> lease -> fix the runs under the gate -> open, join, seal -> commit
+    find the crowded -> lease -> gate -> fix the runs -> open, join, seal -> commit
 
-Order stands: runs are neighbours in the order of arrival, fixed while no intake is half committed,
-and the joined chunk has the id of its oldest. The commit names the leases and deletes exactly what
-was read, so a cut and this never both take a chunk. A crash before it changes nothing.
+Order stands: runs are neighbours in the order of arrival, older than the newest that stood while no
+intake was half committed, and the joined chunk has the id of its oldest. The commit names the
+leases and deletes exactly what was read, so a cut and this never both take a chunk. A crash before
+it changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, groupby, islice
-from typing import Any
+from datetime import timedelta
+from itertools import groupby, islice
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from app.bodies import join_chunks, unpack_chunk
-from app.copying import array_text, copy_rows, read_bodies
+from app.copying import array_text, read_bodies
 from app.database import transaction
 from app.deployment import Deployment
+from app.due import note_sweep
 from app.errors import ConfigError, LeaseLost, Unavailable, UnreadableBody
 from app.folding import ChunkSize
 from app.gate import GATES, GateBusy, close_gate
 from app.keyring import KeyRing, chunk_purpose
 from app.lease import NOW, Claim, has_passed, seconds
 from app.runs import LARGE, class_ends, runs
-from app.tables import audience, staged_chunk
+from app.tables import audience, staged_chunk, sweep
 
 log = logging.getLogger(__name__)
+SWEEP = "compacting"
+COMPACTING_LOCK = 0x7069_6E63
+REST = timedelta(seconds=30)
+"""Between the beginnings of two passes; one that was rung for sooner does nothing."""
+BUDGET_S = 50.0
+"""A pass ends then: beat rings for the next one every minute."""
 STEP_MESSAGES = 50_000
 STEP_AUDIENCES = 200
-"""Joined in one transaction: some MiB, some hundred milliseconds."""
+"""Joined in one transaction, about."""
+MOST_CHUNKS = 10_000
+"""Of one audience in one transaction; the next pass goes on behind them."""
 
-_COLUMNS = ("id", "audience_id", "message_count", "email_count", "maid_count", "arrived_at", "body")
-# field count; length and value of id, audience, three counts, arrival; length of the body
-_ROW = struct.Struct(">hiqiqihihihiqi")
+_SIZES = """
+SELECT chunk.*
+  FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS span(audience_id, oldest, newest)
+ CROSS JOIN LATERAL (
+    SELECT audience_id, id, message_count, email_count + maid_count FROM staged_chunk
+     WHERE staged_chunk.audience_id = span.audience_id AND id BETWEEN span.oldest AND span.newest
+     ORDER BY id LIMIT %s
+ ) AS chunk ORDER BY audience_id, id
+"""
+_NEWEST = """
+SELECT audience_id, newest.id FROM unnest(%s::bigint[]) AS span(audience_id)
+ CROSS JOIN LATERAL (
+    SELECT id FROM staged_chunk WHERE staged_chunk.audience_id = span.audience_id
+     ORDER BY id DESC LIMIT 1
+ ) AS newest
+"""
 _READ = """
 SELECT body FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS given(audience_id, id, place)
   JOIN staged_chunk USING (audience_id, id) ORDER BY place
 """
-# The arrival in microseconds since 2000, as Postgres keeps it.
 _DELETE = """
 WITH gone AS (
     DELETE FROM staged_chunk AS chunk
@@ -56,11 +79,26 @@ WITH gone AS (
      WHERE chunk.audience_id = given.audience_id AND chunk.id = given.id
     RETURNING chunk.audience_id, oldest, message_count, email_count, maid_count, arrived_at
 )
-SELECT oldest, audience_id, sum(message_count), sum(email_count), sum(maid_count),
-       (extract(epoch FROM min(arrived_at) - timestamptz '2000-01-01 UTC') * 1000000)::bigint,
-       count(*) AS gone
+SELECT oldest, audience_id, sum(message_count)::integer, sum(email_count)::integer,
+       sum(maid_count)::integer, min(arrived_at), count(*) AS gone
   FROM gone GROUP BY oldest, audience_id
 """
+# In one piece: a process that stands still while Postgres waits for the rows of a COPY would hold
+# the audiences for as long, as no timeout counts then.
+_INSERT = """
+INSERT INTO staged_chunk (id, audience_id, message_count, email_count, maid_count, arrived_at, body)
+OVERRIDING SYSTEM VALUE
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::smallint[], %s::smallint[],
+                     %s::timestamptz[], %s::bytea[])
+"""
+
+
+class Span(NamedTuple):
+    """Where an audience has small chunks, and how many messages are in them."""
+
+    audience_id: int
+    oldest: int
+    messages: int
 
 
 @dataclass(frozen=True)
@@ -76,57 +114,78 @@ def compact_once(deployment: Deployment, stopping: Callable[[], bool] = lambda: 
     """Join small chunks wherever many stand; returns how many chunks there are less.
 
     Audiences that somebody else is at are passed over until the next time, and those whose last
-    flush failed, lest one bad chunk is joined with good ones.
+    flush failed. A body that cannot be opened is never joined with others.
     """
+    if not _begin(deployment):
+        return 0
+    ends_at = time.monotonic() + BUDGET_S
     fewer = 0
-    for audience_ids in _steps(_crowded(deployment)):
-        if stopping():
+    for spans in _steps(_crowded(deployment)):
+        if stopping() or time.monotonic() > ends_at:
             break
         with suppress(GateBusy, LeaseLost):
-            fewer += _compact(deployment, audience_ids)
+            fewer += _compact(deployment, spans)
     return fewer
 
 
-def _crowded(deployment: Deployment) -> dict[int, int]:
-    """Messages in small chunks of the audiences with something to join, as the index tells it."""
+def _begin(deployment: Deployment) -> bool:
+    """Passes that piled up while workers were down, and two at once, cost next to nothing."""
+    ago = sa.select(NOW - sweep.c.finished_at).where(sweep.c.name == SWEEP)
+    with transaction(deployment.engine) as tx:
+        if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(COMPACTING_LOCK))).scalar():
+            return False
+        rested = tx.execute(ago).scalar()
+        if rested is not None and timedelta(0) <= rested < REST:
+            return False
+        note_sweep(tx, SWEEP, 0)
+    return True
+
+
+def _crowded(deployment: Deployment) -> list[Span]:
+    """The audiences that may have something to join, as far as the index tells it by itself."""
     messages = staged_chunk.c.message_count
     of_all = sa.func.sum(messages)
     query = (
-        sa.select(staged_chunk.c.audience_id, of_all)
+        sa.select(staged_chunk.c.audience_id, sa.func.min(staged_chunk.c.id), of_all)
         .where(messages < LARGE)
         .group_by(staged_chunk.c.audience_id)
-        .having(
-            sa.or_(*(of_all.filter(messages < end) >= end for end in class_ends())),
-        )
+        .having(sa.or_(*(of_all.filter(messages < end) >= end for end in class_ends())))
     )
     with transaction(deployment.engine) as tx:
-        return {audience_id: int(found) for audience_id, found in tx.execute(query)}
+        return [Span(*map(int, row)) for row in tx.execute(query)]
 
 
-def _steps(messages: dict[int, int]) -> Iterator[list[int]]:
+def _steps(spans: list[Span]) -> Iterator[list[Span]]:
     """Audiences that share a gate, as many as fit into one transaction."""
-    for _, sharing in groupby(sorted(messages, key=lambda each: each % GATES), lambda e: e % GATES):
-        step: list[int] = []
-        for audience_id in sharing:
-            step.append(audience_id)
-            if sum(map(messages.__getitem__, step)) >= STEP_MESSAGES or len(step) == STEP_AUDIENCES:
+
+    def gate(span: Span) -> int:
+        return span.audience_id % GATES
+
+    for _, sharing in groupby(sorted(spans, key=gate), gate):
+        step: list[Span] = []
+        for span in sharing:
+            step.append(span)
+            if sum(s.messages for s in step) >= STEP_MESSAGES or len(step) == STEP_AUDIENCES:
                 yield step
                 step = []
         if step:
             yield step
 
 
-def _compact(deployment: Deployment, audience_ids: list[int]) -> int:
-    claims = _claim(deployment, audience_ids)
+def _compact(deployment: Deployment, spans: list[Span]) -> int:
+    newest = dict.fromkeys((span.audience_id for span in spans), (1 << 63) - 1)
+    promising = {audience_id for audience_id, _ in _runs_of(deployment, spans, newest)}
+    claims = _claim(deployment, sorted(promising))
     if not claims:
         return 0
     try:
-        wanted = _fix_runs(deployment, claims)
+        wanted = _runs_of(deployment, spans, _fix_newest(deployment, claims))
         joined = [*_join(deployment, wanted)]
         with transaction(deployment.engine) as tx:
             if _release(tx, claims) != len(claims):
                 raise LeaseLost("an audience whose chunks are being joined was taken over")
-            _replace(tx, joined)
+            if joined:
+                _replace(tx, joined)
     except Exception:
         with suppress(Unavailable), transaction(deployment.engine) as tx:
             _release(tx, claims)
@@ -157,26 +216,33 @@ def _claim(deployment: Deployment, audience_ids: list[int]) -> list[Claim]:
         return [Claim(*row) for row in tx.execute(taking)]
 
 
-def _fix_runs(deployment: Deployment, claims: list[Claim]) -> list[tuple[int, list[ChunkSize]]]:
-    """Read the sizes while no intake of these audiences is half committed: one gate is theirs."""
+def _fix_newest(deployment: Deployment, claims: list[Claim]) -> dict[int, int]:
+    """The newest chunk of each audience while no intake of theirs is half committed.
+
+    One gate is theirs. It is shut for this instant only: what is older can be read at leisure.
+    """
     ids = [claim.id for claim in claims]
-    query = (
-        sa.select(
-            staged_chunk.c.audience_id,
-            staged_chunk.c.id,
-            staged_chunk.c.message_count,
-            staged_chunk.c.email_count + staged_chunk.c.maid_count,
-        )
-        .where(staged_chunk.c.audience_id.in_(ids))
-        .order_by(staged_chunk.c.audience_id, staged_chunk.c.id)
-    )
     with transaction(deployment.engine) as tx:
         close_gate(tx, ids[0])
+        return {row[0]: row[1] for row in tx.exec_driver_sql(_NEWEST, (array_text(ids),))}
+
+
+def _runs_of(
+    deployment: Deployment, spans: list[Span], newest: dict[int, int]
+) -> list[tuple[int, list[ChunkSize]]]:
+    """What is to be joined among the chunks up to the newest, of the audiences that have one."""
+    mine = [span for span in spans if span.audience_id in newest]
+    columns = (
+        array_text(span.audience_id for span in mine),
+        array_text(span.oldest for span in mine),
+        array_text(newest[span.audience_id] for span in mine),
+    )
+    with transaction(deployment.engine) as tx:
         _read_by_index(tx)
-        rows = tx.execute(query).all()
+        rows = tx.exec_driver_sql(_SIZES, (*columns, MOST_CHUNKS)).all()
     return [
         (audience_id, run)
-        for audience_id, chunks in groupby(rows, lambda row: row.audience_id)
+        for audience_id, chunks in groupby(rows, lambda row: row[0])
         for run in runs([ChunkSize(*row[1:]) for row in chunks])
     ]
 
@@ -184,26 +250,31 @@ def _fix_runs(deployment: Deployment, claims: list[Claim]) -> list[tuple[int, li
 def _join(deployment: Deployment, wanted: list[tuple[int, list[ChunkSize]]]) -> Iterator[Joined]:
     """Open the chunks of each run and seal them as one; a run with one that is bad stays."""
     ids = [(audience_id, [chunk.id for chunk in run]) for audience_id, run in wanted]
+    keyring = deployment.keyring
     with transaction(deployment.engine) as tx:
         _read_by_index(tx)
-        bodies = read_bodies(tx, _READ, _columns(ids)[:2])
-    if len(bodies) != sum(len(run) for _, run in ids):
-        raise LeaseLost("chunks to be joined are gone: somebody else took them")
-    unread = iter(bodies)
-    for audience_id, run in ids:
+        unread = iter(read_bodies(tx, _READ, _columns(ids)[:2]))
+    bad: list[str] = []
+    for audience_id, run in wanted:
+        bodies = [*islice(unread, len(run))]
+        if len(bodies) != len(run):
+            raise LeaseLost("chunks to be joined are gone: somebody else took them")
         try:
-            body = _joined(deployment.keyring, audience_id, [*islice(unread, len(run))])
+            yield Joined(
+                audience_id, [chunk.id for chunk in run], _joined(keyring, audience_id, run, bodies)
+            )
         except (ConfigError, UnreadableBody) as problem:
-            log.warning("chunks of audience %s are not joined: %s", audience_id, problem)
-        else:
-            yield Joined(audience_id, run, body)
+            bad.append(f"of audience {audience_id}: {problem}")
+    if bad:
+        log.warning("%s runs of chunks are not joined, the first %s", len(bad), bad[0])
 
 
-def _joined(keyring: KeyRing, audience_id: int, bodies: list[bytes]) -> bytes:
+def _joined(keyring: KeyRing, audience_id: int, run: list[ChunkSize], bodies: list[bytes]) -> bytes:
     purpose = chunk_purpose(audience_id)
-    return keyring.seal(
-        join_chunks([unpack_chunk(keyring.open(body, purpose)) for body in bodies]), purpose
-    )
+    opened = [unpack_chunk(keyring.open(body, purpose)) for body in bodies]
+    if [len(chunk.flags) for chunk in opened] != [chunk.identities for chunk in run]:
+        raise UnreadableBody("a staged chunk does not hold what its row says")
+    return keyring.seal(join_chunks(opened), purpose)
 
 
 def _replace(tx: sa.Connection, joined: list[Joined]) -> None:
@@ -213,14 +284,8 @@ def _replace(tx: sa.Connection, joined: list[Joined]) -> None:
     sums = {row.oldest: row for row in tx.exec_driver_sql(_DELETE, _columns(ids))}
     if sum(row.gone for row in sums.values()) != sum(len(each.ids) for each in joined):
         raise LeaseLost("chunks to be joined are gone: somebody else took them")
-    with closing(tx.connection.cursor()) as cursor:
-        rows = (_pack_row(sums[each.ids[0]], each.body) for each in joined)
-        copy_rows(cursor, staged_chunk, _COLUMNS, rows)
-
-
-def _pack_row(sums: sa.Row[Any], body: bytes) -> bytes:
-    fields = zip((8, 8, 2, 2, 2, 8), map(int, sums[:6]), strict=True)
-    return _ROW.pack(len(_COLUMNS), *chain.from_iterable(fields), len(body)) + body
+    rows = [(*sums[each.ids[0]][:6], each.body) for each in joined]
+    tx.exec_driver_sql(_INSERT, tuple(map(list, zip(*rows, strict=True))))
 
 
 def _columns(runs_of: list[tuple[int, list[int]]]) -> tuple[str, str, str]:
@@ -239,6 +304,9 @@ def _read_by_index(tx: sa.Connection) -> None:
 
 
 def _release(tx: sa.Connection, claims: list[Claim]) -> int:
-    """Give back the leases that are still ours; returns how many that are."""
-    held = sa.tuple_(audience.c.id, audience.c.epoch).in_([tuple(claim) for claim in claims])
-    return tx.execute(sa.update(audience).where(held).values(lease_until=None)).rowcount
+    """Give back the leases that are still ours, in order; returns how many that are."""
+    mine = sa.tuple_(audience.c.id, audience.c.epoch).in_([tuple(claim) for claim in claims])
+    locked = sa.select(audience.c.id).where(mine).order_by(audience.c.id).with_for_update()
+    ids = list(tx.execute(locked).scalars())
+    tx.execute(sa.update(audience).where(audience.c.id.in_(ids)).values(lease_until=None))
+    return len(ids)

@@ -9,35 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from app.drafting import CHUNK_IDENTITIES
 from app.folding import ChunkSize
 
 LARGE = 4_096
-"""A chunk of so many identities is not joined any more."""
+"""A chunk of so many messages is not joined any more."""
 GROWTH = 8
 """How many times larger each class is than the one before."""
 
 
 def class_ends() -> list[int]:
-    """Where the classes of size end, in identities: 8, 64, 512 and 4,096."""
-    return [GROWTH**power for power in range(1, 13) if GROWTH**power <= LARGE]
+    """Where the classes of size end, in messages: 8, 64, 512 and 4,096."""
+    ends = [GROWTH]
+    while ends[-1] * GROWTH <= LARGE:
+        ends.append(ends[-1] * GROWTH)
+    return ends
 
 
 def runs(chunks: Sequence[ChunkSize], enough: int = LARGE) -> Iterator[list[ChunkSize]]:
-    """The runs of neighbours to be joined, each into a chunk of a larger class. Pure.
+    """The runs of neighbours to be joined, each into a chunk of a larger class.
 
     A run holds chunks below the end of a class only, and reaches it together, so every chunk in it
-    rises by a class at least.
+    rises by a class at least. It ends before it has more identities than intake puts in a chunk.
     """
-    for is_small, neighbours in groupby(chunks, lambda chunk: chunk.identities < enough):
+    for is_small, neighbours in groupby(chunks, lambda chunk: chunk.messages < enough):
         if not is_small:
             continue
         rest: list[ChunkSize] = []
-        total = 0
+        messages = identities = 0
         for chunk in neighbours:
+            if rest and identities + chunk.identities > CHUNK_IDENTITIES:
+                rest, messages, identities = [], 0, 0
             rest.append(chunk)
-            total += chunk.identities
-            if total >= enough:
+            messages += chunk.messages
+            identities += chunk.identities
+            if messages >= enough:
                 yield rest
-                rest, total = [], 0
+                rest, messages, identities = [], 0, 0
         if enough > GROWTH and len(rest) > 1:
             yield from runs(rest, enough // GROWTH)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ class World:
             patched.setattr("app.turn.armed", armed)
             patched.setattr("app.gate.CLOSE_TIMEOUT_MS", GATE_PATIENCE_MS)
             patched.setattr("app.runs.GROWTH", 2)  # histories are short
+            patched.setattr("app.compacting.REST", timedelta(0))
             patched.setattr("app.staging.self_committing", committing_slowly)
             yield
         for process in self._rested:

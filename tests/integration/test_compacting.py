@@ -1,6 +1,7 @@
 """Compacting: many small chunks become few, and neither order, count nor content changes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,10 +15,24 @@ from app.gate import GATE, GATES
 from app.keyring import chunk_purpose
 from app.runs import GROWTH
 from tests.integration.processes import eventually
-from tests.workshop import ADD, REMOVE, Workshop, address, device_event, digests, email_event
+from tests.workshop import (
+    ADD,
+    REMOVE,
+    Workshop,
+    address,
+    device_event,
+    digests,
+    email_event,
+    emails,
+)
 
 MANY = 100
 T0 = 1_700_000_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compacting, "REST", timedelta(0))
 
 
 @pytest.fixture
@@ -163,7 +178,7 @@ def test_a_bad_chunk_is_never_joined_and_holds_up_nobody_else(
     left = [row.audience_id for row in chunk_rows(workshop)]
     assert len(left) < before
     assert left.count(other_id) < GROWTH
-    assert f"chunks of audience {audience_id} are not joined" in caplog.text
+    assert f"runs of chunks are not joined, the first of audience {audience_id}" in caplog.text
     assert workshop.value("SELECT count(*) FROM audience WHERE lease_until IS NOT NULL") == 0
 
 
@@ -190,4 +205,56 @@ def test_it_ends_between_two_steps_when_the_worker_is_asked_to_stop(
     stage_singly(workshop, MANY)
     assert compact_once(workshop.deployment, lambda: True) == 0
     assert len(chunk_rows(workshop)) == MANY
+    assert audience_id
+
+
+def test_passes_that_piled_up_do_nothing(
+    workshop: Workshop, audience_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "REST", timedelta(seconds=30))
+    stage_singly(workshop, GROWTH)
+    assert compact_once(workshop.deployment) > 0
+    stage_singly(workshop, GROWTH)
+    assert compact_once(workshop.deployment) == 0
+    workshop.execute("UPDATE sweep SET finished_at = finished_at - interval '31 seconds'")
+    assert compact_once(workshop.deployment) > 0
+    assert audience_id
+
+
+def test_of_a_long_backlog_each_pass_takes_a_part(
+    workshop: Workshop, audience_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "MOST_CHUNKS", 3 * GROWTH)
+    stage_singly(workshop, MANY)
+    before, passes = contents(workshop, audience_id), 0
+    while compact_once(workshop.deployment):
+        passes += 1
+        assert contents(workshop, audience_id) == before
+    assert passes > 2
+    assert len(chunk_rows(workshop)) < 2 * GROWTH
+
+
+def test_an_audience_with_nothing_to_join_is_not_even_claimed(
+    workshop: Workshop, audience_id: int
+) -> None:
+    """Small ones between large ones look promising in sum."""
+    for number in range(GROWTH):
+        workshop.stage(email_event(number))
+        workshop.stage(*emails(range(100, 100 + 2 * GROWTH)))
+    epoch = workshop.value("SELECT epoch FROM audience")
+    large = sum(row.message_count > 1 for row in chunk_rows(workshop))
+    assert compact_once(workshop.deployment) > 0  # the larger ones reach the next class together
+    assert compact_once(workshop.deployment) == 0
+    assert workshop.value("SELECT epoch FROM audience") == epoch + 1
+    assert large == GROWTH
+    assert audience_id
+
+
+def test_what_a_row_does_not_say_of_its_body_keeps_it_out(
+    workshop: Workshop, audience_id: int
+) -> None:
+    stage_singly(workshop, GROWTH)
+    workshop.execute("UPDATE staged_chunk SET maid_count = 1")
+    assert compact_once(workshop.deployment) == 0
+    assert len(chunk_rows(workshop)) == GROWTH
     assert audience_id

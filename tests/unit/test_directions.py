@@ -24,11 +24,11 @@ ROWS = [
     "app.runs",
     "app.deployment",
     "app.processes",
-    "app.migrate app.receipts app.staging app.due_lists app.window app.compacting app.pinterest"
+    "app.migrate app.receipts app.staging app.due_lists app.window app.pinterest"
     " app.keys"
     " app.resealing app.purging app.reconciling app.writing_off app.ending_rests",
     "app.troubles app.sightings app.remembering app.due",
-    "app.rotation app.connections app.quota app.books app.list_status app.flush",
+    "app.compacting app.rotation app.connections app.quota app.books app.list_status app.flush",
     "app.audiences app.status app.sources app.turn app.resuming app.renewing app.connecting"
     " app.gauges app.forgetting",
     "app.settling app.evidence app.expiring app.accepting app.api_tokens app.doors app.surveying",

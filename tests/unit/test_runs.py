@@ -5,6 +5,7 @@ from itertools import chain, pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.drafting import CHUNK_IDENTITIES
 from app.folding import ChunkSize
 from app.runs import GROWTH, LARGE, class_ends, runs
 
@@ -68,3 +69,21 @@ def test_of_single_events_a_few_dozen_chunks_remain_however_many_came(count: int
 def test_chunks_that_are_large_already_are_left_alone() -> None:
     assert list(runs(chunks_of([LARGE] * 50))) == []
     assert list(runs(chunks_of([1, LARGE, 1, 1]))) == []
+
+
+@given(SIZES, st.integers(1, 1_000))
+def test_a_joined_chunk_has_no_more_identities_than_intake_puts_in_one(
+    sizes: list[int], people: int
+) -> None:
+    chunks = [
+        ChunkSize(number, size, min(size * people, CHUNK_IDENTITIES))
+        for number, size in enumerate(sizes)
+    ]
+    for run in runs(chunks):
+        assert sum(chunk.identities for chunk in run) <= CHUNK_IDENTITIES
+        assert sum(chunk.messages for chunk in run) < 2 * LARGE
+
+
+def test_events_with_several_identities_are_joined_by_their_messages() -> None:
+    several = [ChunkSize(number, 1, 3) for number in range(3 * GROWTH)]
+    assert [len(run) for run in runs(several)] == [GROWTH] * 3
