@@ -32,7 +32,7 @@ _CHUNKS = (
 _CHUNKS_OF_CALLS = "SELECT array_agg(cardinality(audience_ids) ORDER BY id) FROM receipt"
 _HEADER_BYTES, _FIELDS = 19, 5
 _END = b"\xff\xff"
-_AT_ONCE = 1 << 30
+AT_ONCE = 1 << 30
 """Bytes that the driver may ask for at a time: all of them."""
 
 
@@ -55,7 +55,7 @@ def copy_in(place: Place, calls: Iterable[bytes]) -> float:
     place.checkpoint()
     with place.session.cursor() as cursor:
         return harness.timed(
-            map(BytesIO, calls), lambda rows: cursor.copy_expert(COPY_CHUNKS, rows, _AT_ONCE)
+            map(BytesIO, calls), lambda rows: cursor.copy_expert(COPY_CHUNKS, rows, AT_ONCE)
         )
 
 

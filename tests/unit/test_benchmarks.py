@@ -376,6 +376,7 @@ def test_the_due_check_sees_what_counting_rows_sees(ground: Ground) -> None:
 
 
 def test_staging_measures_time_disk_and_log_of_both_sides(place: Place) -> None:
+    footprint.leave_alone(place)
     measured = staging.Staging(place, Sample(COUNT, 10))
     ways = (measured.ours, measured.copied_rows, measured.objects, measured.inserts)
     for each in [way(1_000) for way in ways]:
