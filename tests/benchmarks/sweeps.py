@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from tests.benchmarks.due_check import BODIES, Waiting
+from tests.benchmarks.due_check import BODIES, NOT_DUE, Waiting
 from tests.benchmarks.end_to_end import SETTINGS, EndToEnd
 from tests.benchmarks.events import Sample
 from tests.benchmarks.flushing import Flushing
@@ -66,7 +66,7 @@ def stage_cases(stack: ExitStack, ground: Ground, load: Load) -> Cases:
 
 def due_cases(stack: ExitStack, ground: Ground, load: Load) -> Cases:
     """Counting rows is quick enough for all that wait."""
-    place = stack.enter_context(ground.place())
+    place = stack.enter_context(ground.place(flush_messages=NOT_DUE))
     waiting = Waiting(place, load.events, load.audiences)
     stack.callback(waiting.close)
     waiting.fill_audiences()
