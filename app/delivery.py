@@ -74,7 +74,8 @@ class Delivered:
 def deliver_once(
     deployment: Deployment, list_id: int, stopping: Callable[[], bool] = lambda: False
 ) -> Delivered | None:
-    """Take one turn with a list, None when another worker has it or it has to wait.
+    """Take one turn with a list, None when there is nothing to do, or another worker has it, or it
+    has to wait.
 
     Raises Unavailable when Postgres goes away: the lease then runs out by itself, and what was
     in flight is settled as unknown by the next turn.

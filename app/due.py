@@ -126,9 +126,10 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
     which would take twice as long. Few audiences are left of it: those with enough for the least
     demanding connection, and those that may be due otherwise. Only these are looked at closely.
     """
-    tx.exec_driver_sql("SET LOCAL enable_hashagg = off")
+    # nor a sort of all chunks, where they just came and no vacuum has seen them
+    tx.exec_driver_sql("SET LOCAL enable_hashagg = off; SET LOCAL enable_sort = off")
     due = list(tx.execute(_due_query(s)).scalars())
-    tx.exec_driver_sql("SET LOCAL enable_hashagg = on")
+    tx.exec_driver_sql("SET LOCAL enable_hashagg = on; SET LOCAL enable_sort = on")
     return due
 
 
@@ -148,31 +149,7 @@ def _due_query(s: Settings) -> sa.Select[Any]:
         .prefix_with("MATERIALIZED")
     )
     since = sa.func.coalesce(audience.c.last_upload_at, audience.c.activated_at)
-    due_otherwise = sa.select(audience.c.id).where(
-        sa.or_(
-            audience.c.state == "deactivated",
-            audience.c.flush_requested_at.is_not(None),
-            audience.c.drain_to.is_not(None),
-            since <= sa.select(sa.func.max(account.c.long_ago)).scalar_subquery(),
-            since > sa.select(sa.func.min(account.c.impossible)).scalar_subquery(),
-        )
-    )
-    messages = sa.func.sum(staged_chunk.c.message_count)
-    waiting = (
-        sa.select(
-            staged_chunk.c.audience_id,
-            messages.label("messages"),
-            sa.func.min(staged_chunk.c.id).label("oldest"),
-        )
-        .group_by(staged_chunk.c.audience_id)
-        .having(
-            sa.or_(
-                messages >= sa.select(sa.func.min(account.c.enough)).scalar_subquery(),
-                staged_chunk.c.audience_id.in_(due_otherwise),
-            )
-        )
-        .subquery()
-    )
+    waiting = _waiting(account, since)
     wanted = sa.or_(
         audience.c.flush_requested_at.is_not(None),
         waiting.c.messages >= account.c.enough,
@@ -199,6 +176,35 @@ def _due_query(s: Settings) -> sa.Select[Any]:
             ),
         )
         .order_by(waiting.c.oldest)
+    )
+
+
+def _waiting(account: sa.CTE, since: sa.ColumnElement[Any]) -> sa.Subquery:
+    """What waits for the audiences that may be due, a superset that is cheap to tell."""
+    due_otherwise = sa.select(audience.c.id).where(
+        sa.or_(
+            audience.c.state == "deactivated",
+            audience.c.flush_requested_at.is_not(None),
+            audience.c.drain_to.is_not(None),
+            since <= sa.select(sa.func.max(account.c.long_ago)).scalar_subquery(),
+            since > sa.select(sa.func.min(account.c.impossible)).scalar_subquery(),
+        )
+    )
+    messages = sa.func.sum(staged_chunk.c.message_count)
+    return (
+        sa.select(
+            staged_chunk.c.audience_id,
+            messages.label("messages"),
+            sa.func.min(staged_chunk.c.id).label("oldest"),
+        )
+        .group_by(staged_chunk.c.audience_id)
+        .having(
+            sa.or_(
+                messages >= sa.select(sa.func.min(account.c.enough)).scalar_subquery(),
+                staged_chunk.c.audience_id.in_(due_otherwise),
+            )
+        )
+        .subquery()
     )
 
 

@@ -56,7 +56,7 @@ def deliver(list_id: int) -> str:
     """Take one turn with a customer list."""
     delivered = deliver_once(deployment(), list_id, stopping)
     if delivered is None:
-        return "not free"
+        return "not free, or nothing to do"
     if delivered.next_id is not None and not stopping():
         doorbell().deliver(delivered.next_id)
     if delivered.drains and delivered.next_id != list_id:

@@ -24,7 +24,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from app.pinterest.kept_sessions import KEPT
+from app.pinterest.kept_sessions import KEPT, KEPT_FOR_S, KeptSession
 from app.pinterest.outcomes import Answer
 from app.pinterest.pacing import read_allowance
 from app.settings import Settings
@@ -70,13 +70,14 @@ class Wire:
         self._base_url = base_url.rstrip("/")
         self._patience = patience
         self._name = (self._base_url, *headers.items()) if kept else None
-        self._answered_at = -math.inf
-        self.session = KEPT.take(self._name) or _new_session(headers)
+        kept_session = KEPT.take(self._name)
+        self._answered_at = kept_session.answered_at if kept_session else -math.inf
+        self.session = kept_session.session if kept_session else _new_session(headers)
 
     def close(self) -> None:
         """Keep the session if its last request was answered just now, else close it."""
         if self._name is not None and self._answered_at > -math.inf:
-            KEPT.keep(self._name, self.session, self._answered_at)
+            KEPT.keep(KeptSession(self._answered_at, self._name, self.session))
         else:
             self.session.close()
 
@@ -91,6 +92,8 @@ class Wire:
     ) -> Answer:
         """Make one request and wait for its answer."""
         deadline = time.monotonic() + self._patience.in_all
+        if time.monotonic() - self._answered_at > KEPT_FOR_S:
+            self.session.close()  # its connection; the session opens another one
         self._answered_at = -math.inf
         try:
             response = self.session.request(

@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "writes_per_minute": 1_000_000_000,
 }
 
-NOTHING_TO_DO = ("not due", "not free", "0 requests")
+NOTHING_TO_DO = ("not due", "not free, or nothing to do", "0 requests")
 _TASK_ENDED = re.compile(r"Task pinfold\.(\w+)\[[^]]*\] succeeded in [^:]*: '([^']*)'")
 
 Crew = dict[str, int]

@@ -125,3 +125,14 @@ def test_a_pinterest_that_closed_it_meanwhile_costs_nothing_and_leaves_no_doubt(
     workshop.simulator.start()
     workshop.upload(audience_id, *emails(range(3, 6)))
     assert {state for *_, state in workshop.attempts(audience_id)} == {"sent"}
+
+
+def test_one_that_rested_for_too_long_within_a_turn_is_opened_anew(
+    pinterest: Pinterest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client_of(pinterest) as client:
+        assert client.get_account().ok
+        now = time.monotonic()
+        monkeypatch.setattr("app.pinterest.wire.time.monotonic", lambda: now + KEPT_FOR_S + 1)
+        assert client.get_account().ok
+    assert pinterest.connections == 2
