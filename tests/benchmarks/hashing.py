@@ -2,8 +2,8 @@
 
 From built events to the bytes of each request's body: check, pack, unpack, hash, fold, cut, hex,
 JSON. Shown beside SHA-1 alone and a naive loop, which neither checks nor packs. Design section 9
-wants it at least 2.5 times faster than the fastest peer that can be run, which took about six times
-SHA-1 alone on the design's machine.
+wants it at least 2.5 times faster than the fastest peer that can be run. That one took about six
+times SHA-1 alone on the design's machine, so ours may take 2.4 times.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from app.folding import Folder, cut_batches
 from app.pinterest.client import _with_records
 from tests.benchmarks import harness
 from tests.benchmarks.events import Sample
-from tests.benchmarks.harness import Pace, Row, Sizes
+from tests.benchmarks.harness import Pace, Row, Sizes, at_most
 from tests.benchmarks.installation import Ground
 from tests.benchmarks.textbook import Request
 
 EVENTS = 100_000
 PER_REQUEST = 1_900
+MOST_TIMES = 2.4
+"""SHA-1 alone: the peer's six times, 2.5 times faster."""
 ARRIVED_US = 1 << 60
 
 
@@ -91,33 +93,45 @@ def measure(_: Ground, sizes: Sizes) -> list[Row]:
             "SHA-1 alone": lambda: harness.sha1_alone(sample.values),
         },
     )
-    return _rows(taken)
+    return _rows(taken, sizes)
 
 
-def _rows(taken: dict[str, list[Pace]]) -> list[Row]:
-    whole, alone = taken["events to bodies"], taken["SHA-1 alone"]
-    by_time = Row(
-        "normalise, hash and batch, an event",
-        [pace.us for pace in whole],
-        "us",
-        ours=harness.per_event(whole),
-        sha1=harness.per_event(alone),
-        rounds={
-            "ours us": [each.us for each in whole],
-            "SHA-1 alone us": [each.us for each in alone],
-        },
-    )
-    times = [ours.us / sha1.us for ours, sha1 in zip(whole, alone, strict=True)]
+def _rows(taken: dict[str, list[Pace]], sizes: Sizes) -> list[Row]:
+    alone = taken["SHA-1 alone"]
+
+    def by_time(what: str, name: str) -> Row:
+        ours = taken[name]
+        return Row(
+            what,
+            [pace.us for pace in ours],
+            "us",
+            ours=harness.per_event(ours),
+            sha1=harness.per_event(alone),
+            rounds={
+                "ours us": [pace.us for pace in ours],
+                "SHA-1 alone us": [pace.us for pace in alone],
+            },
+        )
+
+    whole = by_time("normalise, hash and batch, an event", "events to bodies")
+    times = [ours.us / sha1.us for ours, sha1 in zip(taken["events to bodies"], alone, strict=True)]
     return [
-        by_time,
-        replace(by_time, what="  as many times SHA-1 alone", figures=times, unit="x"),
-        *(
-            harness.compared(what, taken[ours], taken["loop"], alone, None)
-            for what, ours in (
-                ("normalise, hash and batch / a naive loop", "events to bodies"),
-                ("  of that at intake", "draft and pack"),
-                ("  of that in flush and delivery", "hash, fold and batch"),
-            )
+        whole,
+        replace(
+            whole,
+            what="  as many times SHA-1 alone",
+            figures=times,
+            unit="x",
+            must=at_most(MOST_TIMES) if sizes.judged else None,
+        ),
+        by_time("  of that at intake", "draft and pack"),
+        by_time("  of that in flush and delivery", "hash, fold and batch"),
+        harness.compared(
+            "normalise, hash and batch / a naive loop",
+            taken["events to bodies"],
+            taken["loop"],
+            alone,
+            None,
         ),
     ]
 

@@ -41,7 +41,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.due_check import Waiting
 from tests.benchmarks.events import Sample
-from tests.benchmarks.harness import Pace, Row, Sizes, at_least, at_most
+from tests.benchmarks.harness import QUICK, Pace, Row, Sizes, at_least, at_most
 from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
 from tests.benchmarks.textbook import (
     COPY_ROWS,
@@ -282,6 +282,19 @@ def test_hashing_in_halves_gives_what_the_loop_gives() -> None:
         assert said == request
         _apply(naive, said)
     assert ours == naive
+
+
+def test_hashing_is_judged_by_how_many_times_sha1_alone_it_takes_and_its_halves_are_times(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "EVENTS", 500)
+    rows = {row.what.strip(): row for row in hashing.measure(ground, Sizes(rounds=1))}
+    assert [what for what, row in rows.items() if row.must] == ["as many times SHA-1 alone"]
+    halves = [rows["of that at intake"], rows["of that in flush and delivery"]]
+    assert {row.unit for row in halves} == {"us"}
+    assert all(row.figures == row.rounds["ours us"] for row in halves)
+    quick = hashing.measure(ground, QUICK)
+    assert not any(row.must for row in quick)
 
 
 def _said(list_type: str, body: bytes) -> Request:
