@@ -51,7 +51,7 @@ def bloat(measured: Report) -> str:
     axes.plot(range(1, len(sizes) + 1), sizes, color=OURS, linewidth=2, label="tables, emptied")
     backlog = f"the backlog of one cycle, {measured['events']:,} events"
     axes.axhline(measured["live_mb"], color=GREY, linestyle=":", label=backlog)
-    axes.set_xlabel("cycles of staging, flushing and sending")
+    axes.set_xlabel("cycles of staging and flushing")
     axes.set_ylabel("MB")
     axes.set_ylim(bottom=0)
     shared_legend(figure, [axes], 2)

@@ -50,8 +50,9 @@ def test_the_rows_say_whether_twice_the_backlog_costs_more() -> None:
     grown = asdict(Grown(numbers, numbers, flat, steep, flat, flat))
     measured = {"joined": grown, "as they came": grown, "audiences": 10, "judged": True}
     told = {row.what.strip(): row for row in small_chunks.rows(measured)}
-    assert told["due check, up to twice the backlog"].is_met
-    assert told["status, up to twice the backlog"].is_met is False
+    assert told["due check, twice the backlog"].is_met
+    assert told["status, twice the backlog"].is_met is False
+    assert {len(row.figures) for row in told.values()} == {1}
     unjudged = small_chunks.rows(measured | {"judged": False})
     assert {row.is_met for row in unjudged} == {None}
 

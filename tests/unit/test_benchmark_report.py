@@ -250,7 +250,9 @@ def test_a_sweep_that_is_measured_again_replaces_only_itself(
     swept = reports.read(tmp_path / full.GROWTH) or {}
     assert swept["due"] == "kept"
     assert swept["flush"]["points"][0]["rounds"] == [1.0, 1.0]
-    monkeypatch.setattr(growth, "_VERDICTS", (("flush", "ours", 100_000, at_most(0.5)),))
+    monkeypatch.setattr(
+        growth, "VERDICTS", (growth.Verdict("flush", "ours", 100_000, at_most(0.5)),)
+    )
     assert full.main(arguments) == 1
 
 
