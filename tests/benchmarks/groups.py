@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from tests.benchmarks import (
     bloat,
@@ -44,3 +45,11 @@ LONG: dict[str, ModuleType] = {
 }
 """Part of `make bench-full`; `make bench` takes them only by name. Each has ``measure``; some have
 ``measurements``, figures for JSON, and ``rows``, which makes the table of them."""
+
+
+def rows_and_measured(group: Any, ground: Ground, sizes: Sizes) -> tuple[list[Row], Any]:
+    """Measure a long group: its rows and what they were made of, or None where it has no such."""
+    if not hasattr(group, "measurements"):
+        return group.measure(ground, sizes), None
+    measured = group.measurements(ground, sizes)
+    return group.rows(measured), measured

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and compare, or keep; 1 when something is lost, or is measured no more."""
     options = _parser().parse_args(arguments)
     kept = _kept(options.file)
-    start = monotonic()
+    start, commit = monotonic(), reports.commit()
     with own_ground() as ground:
 
         def measured(groups: Iterable[str]) -> Ratios:
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         seen = measured(GUARDED)
         if options.keep:
-            taken = reports.taken(ground, monotonic() - start)
+            taken = reports.taken(ground, commit, monotonic() - start)
             reports.write(options.file, {"taken": taken, "ratios": seen})
             print(f"{comparison(seen, seen)}\n\nKept in {options.file}.")
             return 0

@@ -29,16 +29,27 @@ Report = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTORY = Path(".pinfold/bench")
-DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_level")
+QUICK = "quick-"
+"""How files begin that hold small sizes only; no page takes them."""
+SETTINGS = (
+    *("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_level"),
+    *("max_wal_size", "autovacuum_naptime", "autovacuum_vacuum_scale_factor"),
+)
+"""Of Postgres: those that figures depend on."""
 
 
-def taken(ground: Ground, seconds: float) -> Report:
-    """Where a measurement that has just ended comes from; ``seconds`` is what it took."""
+def commit() -> str:
+    """What is checked out now. To be read before measuring: others commit meanwhile."""
     changes = _git("status", "--porcelain", "--untracked-files=no")
+    head = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    return head + (" with changes" if changes else "")
+
+
+def taken(ground: Ground, commit: str, seconds: float) -> Report:
+    """Where a measurement that has just ended comes from: of which commit, and what it took."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": (_git("rev-parse", "--short=12", "HEAD") or "unknown")
-        + (" with changes" if changes else ""),
+        "commit": commit,
         "seconds": round(seconds, 1),
         "machine": machine(ground),
     }
@@ -114,11 +125,11 @@ def _filesystem(directory: Path) -> str:
 
 
 def _postgres(ground: Ground) -> dict[str, str]:
-    """Its version, and the settings that say how durable a commit is."""
+    """Its version, and its settings."""
     address = ground.server.url().replace("+psycopg2", "")
     with closing(psycopg2.connect(address)) as session, session.cursor() as cursor:
         said = {}
-        for setting in ("server_version", *DURABILITY):
+        for setting in ("server_version", *SETTINGS):
             cursor.execute(f"SHOW {setting}")
             said[setting] = cursor.fetchone()[0]
     return {"Postgres": said.pop("server_version").partition(" ")[0], **said}

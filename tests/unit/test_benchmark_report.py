@@ -112,14 +112,14 @@ def test_a_comparison_keeps_what_both_sides_took_in_every_round() -> None:
 
 
 def test_a_report_says_when_on_which_commit_and_on_what_machine(ground: Ground) -> None:
-    taken = reports.taken(ground, 12.34)
+    taken = reports.taken(ground, reports.commit(), 12.34)
     assert taken["date"].endswith("+00:00")
     assert taken["commit"]
     assert taken["seconds"] == 12.3
     machine = taken["machine"]
     assert machine["Postgres"].split(".")[0].isdecimal()
     for name in (
-        *reports.DURABILITY,
+        *reports.SETTINGS,
         "processor",
         "cores",
         "memory",
@@ -147,6 +147,46 @@ def test_the_command_writes_its_figures_beside_and_never_those_of_one_group_over
     said = capsys.readouterr().out.splitlines()
     assert "All 1 musts are met" in said[-2]
     assert said[-1].endswith(f"{reports.DIRECTORY}/group.json.")
+
+
+class Measuring:
+    """A long group that says what its rows are made of."""
+
+    measurements = staticmethod(lambda *_: {"rate": 3.0})
+    rows = staticmethod(lambda measured: [Row("rate", [measured["rate"]], "x", at_least(4))])
+
+
+def test_a_long_group_by_name_keeps_what_its_rows_were_made_of(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "GROUPS", {"group": lambda *_: MEASURED})
+    monkeypatch.setattr(command, "LONG", {"invented": Measuring})
+    monkeypatch.setattr(command, "own_ground", lambda: nullcontext(ground))
+
+    def written(*groups: str) -> dict[str, Any]:
+        command.main([*groups, "--json", str(tmp_path / "it.json")])
+        return reports.read(tmp_path / "it.json") or {}
+
+    assert written("invented")["measured"] == {"rate": 3.0}
+    assert written("group", "invented")["measured"] == {"invented": {"rate": 3.0}}
+    assert "measured" not in written("group")
+
+
+def test_the_commit_that_is_told_is_the_one_at_the_start(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commits = iter(("first", "second", "third"))
+    current = [next(commits)]
+
+    def group(*_: object) -> list[Row]:
+        current[0] = next(commits)
+        return MEASURED
+
+    monkeypatch.setattr(reports, "commit", lambda: current[0])
+    monkeypatch.setattr(command, "GROUPS", {"group": group})
+    monkeypatch.setattr(command, "own_ground", lambda: nullcontext(ground))
+    command.main(["group", "--json", str(tmp_path / "it.json")])
+    assert (reports.read(tmp_path / "it.json") or {})["taken"]["commit"] == "first"
 
 
 # Growth.
@@ -259,10 +299,6 @@ def test_a_sweep_that_is_measured_again_replaces_only_itself(
 def test_a_long_group_is_written_down_with_what_its_rows_were_made_of(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class Measuring:
-        measurements = staticmethod(lambda *_: {"rate": 3.0})
-        rows = staticmethod(lambda measured: [Row("rate", [measured["rate"]], "x", at_least(4))])
-
     monkeypatch.setattr(full, "own_ground", lambda: nullcontext(ground))
     monkeypatch.setattr(full, "SWEEPS", {})
     monkeypatch.setattr(full, "LONG", {"invented": Measuring})
@@ -271,6 +307,8 @@ def test_a_long_group_is_written_down_with_what_its_rows_were_made_of(
     assert written["measured"] == {"rate": 3.0}
     assert written["sizes"]["rounds"] == 3
     assert reports.rows_of(written)[0].what == "rate"
+    assert full.main(["--quick", "--only", "invented", "--into", str(tmp_path)]) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"invented.json", "quick-invented.json"}
 
 
 # The guard.
