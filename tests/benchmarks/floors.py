@@ -19,7 +19,7 @@ import psycopg2.errors
 
 from app.keyring import KeyRing
 from tests.benchmarks import harness
-from tests.benchmarks.installation import Place
+from tests.benchmarks.installation import Place, disk_directory
 
 COPY_CHUNKS = (
     "COPY staged_chunk (audience_id, message_count, email_count, maid_count, body)"
@@ -64,6 +64,7 @@ def write_synced(place: Place, calls: Sequence[bytes]) -> float:
 
     The file is as long already, as the server's log usually is.
     """
+    sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
     with tempfile.TemporaryFile(dir=_disk_of(place), buffering=0) as file:
         file.write(b"\0" * sum(map(len, calls)))
         os.fsync(file.fileno())
@@ -71,7 +72,7 @@ def write_synced(place: Place, calls: Sequence[bytes]) -> float:
 
         def write(rows: bytes) -> None:
             file.write(rows)
-            os.fdatasync(file.fileno())
+            sync(file.fileno())
 
         return harness.timed(calls, write)
 
@@ -95,7 +96,7 @@ def _disk_of(place: Place) -> Path:
         for directory in data.parents:
             if directory.stat().st_dev == device and os.access(directory, os.W_OK):
                 return directory
-    return Path(tempfile.gettempdir())
+    return disk_directory()
 
 
 def copy_out(place: Place, query: str) -> float:

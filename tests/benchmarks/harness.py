@@ -88,10 +88,6 @@ class Row:
     sha1: str = ""
     rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """What the figures were made of, round by round; the unit stands in the names."""
-    series: str = ""
-    """The line of a drawing on which this row is a point, where it is one."""
-    at: float | None = None
-    """Where on that line: how many workers, how many milliseconds of delay."""
 
     @property
     def is_met(self) -> bool | None:

@@ -1,6 +1,6 @@
 """Where the benchmarks run: one embedded Postgres, and a migrated database for each group.
 
-Durability is the default: fsync on, every commit waits for the disk.
+Durability is the default: fsync on, every commit waits for the disk. So there has to be one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from signal import SIGTERM
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg2
 import psycopg2.errors
 import sqlalchemy as sa
@@ -31,6 +32,10 @@ from app.sandbox.pinterest import DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN
 from app.settings import Settings
 from tests.benchmarks.events import upstream_id
 from tests.benchmarks.textbook import Base
+
+LASTING = "/var/tmp"
+"""Temporary too, but kept over a restart, so never in memory by custom."""
+IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,12 @@ class Ground:
 
 @contextmanager
 def own_ground() -> Iterator[Ground]:
-    """A server of our own in a temporary directory, gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="pinfold-bench-") as directory:
+    """A server of our own in a temporary directory on a disk, gone at the end.
+
+    In memory (tmpfs) a commit would wait for nothing, so that what it costs were not measured.
+    """
+    on_disk = disk_directory()
+    with tempfile.TemporaryDirectory(prefix="pinfold-bench-", dir=on_disk) as directory:
         Path(directory).chmod(0o755)  # as root, Postgres runs as `nobody`
         server = EmbeddedPostgres(Path(directory))
         server.start()
@@ -97,6 +106,25 @@ def own_ground() -> Iterator[Ground]:
             yield Ground(server, "template")
         finally:
             server.stop()
+
+
+def disk_directory() -> Path:
+    """The temporary directory, or /var/tmp where that is in memory; an error where both are."""
+    found = [Path(each).resolve() for each in (tempfile.gettempdir(), LASTING)]
+    for directory in found:
+        if directory.is_dir() and filesystem(directory) not in IN_MEMORY:
+            return directory
+    raise RuntimeError(
+        f"{' and '.join(map(str, found))} are in memory, where every fsync is free:"
+        " set TMPDIR to a directory on a disk"
+    )
+
+
+def filesystem(directory: Path) -> str:
+    """Of the longest mount point that leads to a directory."""
+    mounted = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    leading = [point for point in mounted if directory.is_relative_to(point)]
+    return mounted[max(leading, key=lambda point: len(point.parts))] if leading else "unknown"
 
 
 def activate_all(place: Place, count: int) -> dict[str, int]:

@@ -10,10 +10,9 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -23,7 +22,7 @@ import psutil
 import psycopg2
 
 from tests.benchmarks.harness import Must, Row, Sizes
-from tests.benchmarks.installation import Ground
+from tests.benchmarks.installation import Ground, disk_directory, filesystem
 
 Report = dict[str, Any]
 
@@ -62,7 +61,7 @@ def machine(ground: Ground) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB",
         "kernel": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
-        "filesystem": _filesystem(Path(tempfile.gettempdir()).resolve()),
+        "filesystem": filesystem(disk_directory()),
         "Python": platform.python_version(),
         **_postgres(ground),
     }
@@ -77,9 +76,13 @@ def from_row(row: Row) -> Report:
 
 
 def to_row(written: Mapping[str, Any]) -> Row:
-    """The row again that ``from_row`` wrote down. Its verdict is judged anew, never read."""
-    kept = {key: value for key, value in written.items() if key not in {"median", "met"}}
-    must = kept.pop("must")
+    """The row again that ``from_row`` wrote down, now or when rows had other fields.
+
+    Its verdict is judged anew, never read.
+    """
+    known = {each.name for each in fields(Row)}
+    kept = {key: value for key, value in written.items() if key in known}
+    must = kept.pop("must", None)
     return Row(**kept, must=Must(**must) if must else None)
 
 
@@ -115,13 +118,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _filesystem(directory: Path) -> str:
-    """Of the longest mount point that leads to a directory: there the server keeps its data."""
-    mounted = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
-    leading = [point for point in mounted if directory.is_relative_to(point)]
-    return mounted[max(leading, key=lambda point: len(point.parts))] if leading else "unknown"
 
 
 def _postgres(ground: Ground) -> dict[str, str]:

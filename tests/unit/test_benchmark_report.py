@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.benchmarks import (
     blocks,
     full,
     growth,
+    installation,
     kept,
     page,
     plots,
@@ -99,6 +101,7 @@ def test_a_row_that_was_written_down_is_judged_anew_when_it_is_read() -> None:
     assert (written["median"], written["met"]) == (2.0, True)
     assert reports.to_row(written) == MEASURED[0]
     assert not reports.to_row(written | {"figures": [1.0], "met": True}).is_met
+    assert reports.to_row(written | {"series": "a field of old"}) == MEASURED[0]
 
 
 def test_a_comparison_keeps_what_both_sides_took_in_every_round() -> None:
@@ -128,6 +131,28 @@ def test_a_report_says_when_on_which_commit_and_on_what_machine(ground: Ground) 
         "Python",
     ):
         assert machine[name].strip()
+
+
+@pytest.mark.parametrize(
+    ("in_memory", "taken"), [([], "first"), (["first"], "second"), (["first", "second"], None)]
+)
+def test_the_server_of_the_benchmarks_is_never_kept_in_memory(
+    in_memory: list[str], taken: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "first"))
+    monkeypatch.setattr(installation, "LASTING", str(tmp_path / "second"))
+
+    def filesystem(directory: Path) -> str:
+        return "tmpfs" if directory.name in in_memory else "ext4"
+
+    monkeypatch.setattr(installation, "filesystem", filesystem)
+    if taken:
+        assert installation.disk_directory() == (tmp_path / taken).resolve()
+    else:
+        with pytest.raises(RuntimeError, match="every fsync is free"):
+            installation.disk_directory()
 
 
 def test_the_command_writes_its_figures_beside_and_never_those_of_one_group_over_all(
