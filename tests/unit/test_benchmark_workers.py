@@ -183,7 +183,7 @@ def test_tasks_are_counted_by_name_and_those_in_vain_beside_them() -> None:
         Task pinfold.deliver[0a-1] received
         Task pinfold.deliver[0a-1] succeeded in 0.02s: '2 requests'
         Task pinfold.deliver[0a-2] succeeded in 0.01s: '0 requests'
-        Task pinfold.deliver[0a-3] succeeded in 1e-05s: 'not free'
+        Task pinfold.deliver[0a-3] succeeded in 1e-05s: 'not free, or nothing to do'
         Task pinfold.flush[0a-4] succeeded in 0.3s: '10 messages into 2 batches (count)'
     """
     counted = {"deliver": {"ran": 3, "in_vain": 2}, "flush": {"ran": 1, "in_vain": 0}}
