@@ -239,6 +239,8 @@ def test_a_frozen_worker_never_sends_late(make: FleetMaker, simulator: Pinterest
                 == 1
             )
         )
+        turnstile.away()  # no connection is kept from the turn before
+        turnstile.open()
         turnstile.hang()
         fleet.stage([{"audience": "31001", "operation": "add", "email": "ana.ruiz@example.org"}])
         frozen: list[psutil.Process] = []
