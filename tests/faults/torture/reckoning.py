@@ -58,8 +58,23 @@ class _Commits:
         self.taken: defaultdict[str, list[int]] = defaultdict(list)
         self.uploads: dict[str, dict[str, int]] = {}
         self.strangers = 0
+        self._came: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._went: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for each in seen:
             self._take(each, names)
+        self._joined_into: dict[int, int] = {}
+        for tx, came in self._came.items():
+            for audience_id, chunk_id in self._went[tx]:
+                oldest = max(
+                    each for owner, each in came if owner == audience_id and each <= chunk_id
+                )
+                self._joined_into[chunk_id] = oldest
+
+    def stands_in(self, chunk_id: int) -> int:
+        """The chunk that what was staged as this one is in since small ones were joined."""
+        while self._joined_into.get(chunk_id, chunk_id) != chunk_id:
+            chunk_id = self._joined_into[chunk_id]
+        return chunk_id
 
     def _take(self, each: Seen, names: dict[object, str]) -> None:
         row = each.fields
@@ -74,8 +89,10 @@ class _Commits:
                 self._name(each.tx, [row["key"]], names)
             case "staged_chunk INSERT":
                 self.chunks[each.tx][row["audience_id"]] = row["id"]
+                self._came[each.tx].append((row["audience_id"], row["id"]))
             case "staged_chunk DELETE":
                 self.taken[each.tx].append(row["id"])
+                self._went[each.tx].append((row["audience_id"], row["id"]))
             case "upload INSERT":
                 self.uploads[each.tx] = row
 
@@ -146,7 +163,11 @@ def _sort_by_upload(
     for tx, keys in commits.keys.items():
         for key in keys:
             for change in diary.calls[key]:
-                _sort(result, said, change, commits.chunks[tx], upload_of, audience_ids, key)
+                chunks = {
+                    audience_id: commits.stands_in(chunk_id)
+                    for audience_id, chunk_id in commits.chunks[tx].items()
+                }
+                _sort(result, said, change, chunks, upload_of, audience_ids, key)
     return said
 
 
