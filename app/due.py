@@ -126,10 +126,9 @@ def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:
     which would take twice as long. Few audiences are left of it: those with enough for the least
     demanding connection, and those that may be due otherwise. Only these are looked at closely.
     """
-    # nor a sort of all chunks, where they just came and no vacuum has seen them
-    tx.exec_driver_sql("SET LOCAL enable_hashagg = off; SET LOCAL enable_sort = off")
+    tx.exec_driver_sql("SET LOCAL enable_hashagg = off")
     due = list(tx.execute(_due_query(s)).scalars())
-    tx.exec_driver_sql("SET LOCAL enable_hashagg = on; SET LOCAL enable_sort = on")
+    tx.exec_driver_sql("SET LOCAL enable_hashagg = on")
     return due
 
 
