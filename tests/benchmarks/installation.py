@@ -5,14 +5,11 @@ Durability is the default: fsync on, every commit waits for the disk. So there h
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any
 from uuid import uuid4
 
@@ -26,11 +23,11 @@ from app.connections import add_connection
 from app.deployment import Deployment
 from app.keyring import new_key
 from app.migrate import upgrade
-from app.sandbox.children import tethered
 from app.sandbox.embedded_postgres import EmbeddedPostgres, PostgresServer
 from app.sandbox.pinterest import DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN
 from app.settings import Settings
 from tests.benchmarks.events import upstream_id
+from tests.benchmarks.pinterest_process import running_pinterest
 from tests.benchmarks.textbook import Base
 
 LASTING = "/var/tmp"
@@ -144,16 +141,5 @@ def plain_engine(place: Place) -> sa.Engine:
 @contextmanager
 def counting_pinterest() -> Iterator[str]:
     """The simulator in a process of its own, without a rate limit, only counting; its base URL."""
-    command = [sys.executable, "-m", "app.sandbox.pinterest", "--port", "0", "--count-only"]
-    command += ["--writes-per-minute", "0", "--reads-per-minute", "0"]
-    with subprocess.Popen(
-        tethered(command, None, SIGTERM), stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            if not said:
-                raise RuntimeError("the simulator did not start")
-            yield said.split()[-1]
-        finally:
-            process.terminate()
+    with running_pinterest() as pinterest:
+        yield pinterest.base_url

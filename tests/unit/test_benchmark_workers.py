@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -16,6 +16,7 @@ import psycopg2.errors
 import pytest
 
 from app.sandbox.embedded_postgres import PostgresServer
+from tests.acceptance.fleet import happens
 from tests.benchmarks import lanes, slow_link, upload_order, workers
 from tests.benchmarks.delivery_crew import crew
 from tests.benchmarks.harness import Sizes
@@ -38,13 +39,6 @@ def ground(postgres: PostgresServer, migrated_template: str) -> Ground:
 def place(ground: Ground) -> Iterator[Place]:
     with ground.place() as place:
         yield place
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 # The order of uploads.
@@ -95,7 +89,7 @@ def test_the_cpu_of_a_family_includes_those_that_have_ended() -> None:
         meter = CpuMeter({"family": family.pid, "nobody here": None})
         began = time.monotonic()
         assert family.stdout.readline() == "burnt\n"
-        until(lambda: not psutil.Process(family.pid).children())
+        happens(lambda: not psutil.Process(family.pid).children())
         assert cpu_seconds(family.pid) >= 0.28
         cores = meter.read()
         seconds = time.monotonic() - began
@@ -121,7 +115,7 @@ def test_a_session_that_waits_for_a_lock_is_seen_with_what_it_waits_for(place: P
         )
         waiting.start()
         try:
-            until(lambda: watch.waits.longest_lock_s > 0.05)
+            happens(lambda: watch.waits.longest_lock_s > 0.05)
         finally:
             holder.rollback()
             waiting.join()
@@ -151,13 +145,13 @@ def test_a_deadlock_is_counted(place: Place) -> None:
         take(sessions[1], 1)
         meeting = threading.Thread(target=take, args=(sessions[0], 1))
         meeting.start()
-        until(lambda: place.ask("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        happens(lambda: place.ask("SELECT count(*) FROM pg_locks WHERE NOT granted"))
         take(sessions[1], 0)
         meeting.join()
         for session in sessions:
             session.close()
         gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
-        until(lambda: place.ask(gone, pids) == 0)
+        happens(lambda: place.ask(gone, pids) == 0)
     assert len(victims) == 1
     assert watch.waits.deadlocks == 1
 
