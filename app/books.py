@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from app.database import transaction
 from app.deployment import Deployment
-from app.due import note_sweep
+from app.sweeps import note_sweep
 from app.tables import book_sum, receipt
 
 log = logging.getLogger(__name__)

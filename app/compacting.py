@@ -9,8 +9,8 @@ stays is one chunk for some 4,000 events and a few dozen smaller ones an audienc
 
 Order stands: runs are neighbours in the order of arrival, older than the newest that stood while no
 intake was half committed, and the joined chunk has the id of its oldest. The commit names the
-leases and deletes exactly what was read, so a cut and this never both take a chunk. A crash before
-it changes nothing.
+leases and deletes exactly what was read (``app.joining``), so a cut and this never both take a
+chunk. A crash before it changes nothing.
 """
 
 from __future__ import annotations
@@ -19,25 +19,23 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby, islice
+from itertools import groupby
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from app.bodies import join_chunks, unpack_chunk
-from app.copying import array_text, read_bodies
+from app.copying import array_text
 from app.database import transaction
 from app.deployment import Deployment
-from app.due import note_sweep
-from app.errors import ConfigError, LeaseLost, Unavailable, UnreadableBody
+from app.errors import LeaseLost, PinfoldError, Unavailable, kind_and_place
 from app.folding import ChunkSize
 from app.gate import GATES, GateBusy, close_gate
-from app.keyring import KeyRing, chunk_purpose
+from app.joining import join_runs, read_by_index, replace_runs
 from app.lease import NOW, Claim, has_passed, seconds
 from app.runs import LARGE, class_ends, runs
-from app.tables import audience, staged_chunk, sweep
+from app.sweeps import may_begin, note_sweep
+from app.tables import audience, staged_chunk
 
 log = logging.getLogger(__name__)
 SWEEP = "compacting"
@@ -68,29 +66,6 @@ SELECT audience_id, newest.id FROM unnest(%s::bigint[]) AS span(audience_id)
      ORDER BY id DESC LIMIT 1
  ) AS newest
 """
-_READ = """
-SELECT body FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS given(audience_id, id, place)
-  JOIN staged_chunk USING (audience_id, id) ORDER BY place
-"""
-_DELETE = """
-WITH gone AS (
-    DELETE FROM staged_chunk AS chunk
-     USING unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS given(audience_id, id, oldest)
-     WHERE chunk.audience_id = given.audience_id AND chunk.id = given.id
-    RETURNING chunk.audience_id, oldest, message_count, email_count, maid_count, arrived_at
-)
-SELECT oldest, audience_id, sum(message_count)::integer, sum(email_count)::integer,
-       sum(maid_count)::integer, min(arrived_at), count(*) AS gone
-  FROM gone GROUP BY oldest, audience_id
-"""
-# In one piece: a process that stands still while Postgres waits for the rows of a COPY would hold
-# the audiences for as long, as no timeout counts then.
-_INSERT = """
-INSERT INTO staged_chunk (id, audience_id, message_count, email_count, maid_count, arrived_at, body)
-OVERRIDING SYSTEM VALUE
-SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::smallint[], %s::smallint[],
-                     %s::timestamptz[], %s::bytea[])
-"""
 
 
 class Span(NamedTuple):
@@ -101,41 +76,33 @@ class Span(NamedTuple):
     messages: int
 
 
-@dataclass(frozen=True)
-class Joined:
-    """The sealed body that takes the place of a run of chunks, which are all there still."""
-
-    audience_id: int
-    ids: list[int]
-    body: bytes
+class StepsFailed(PinfoldError):
+    """Steps of a pass failed; the log says of each why, and the others were taken."""
 
 
 def compact_once(deployment: Deployment, stopping: Callable[[], bool] = lambda: False) -> int:
     """Join small chunks wherever many stand; returns how many chunks there are less.
 
     Audiences that somebody else is at are passed over until the next time, and those whose last
-    flush failed. A body that cannot be opened is never joined with others.
+    flush failed. A body that cannot be opened is never joined with others. Raises Unavailable when
+    Postgres goes away, and at the end StepsFailed where a step failed: it holds up no other one.
     """
     if not _begin(deployment):
         return 0
     ends_at = time.monotonic() + BUDGET_S
-    fewer = 0
+    taken: list[int | None] = []
     for spans in _steps(_crowded(deployment)):
         if stopping() or time.monotonic() > ends_at:
             break
-        with suppress(GateBusy, LeaseLost):
-            fewer += _compact(deployment, spans)
-    return fewer
+        taken.append(_take(deployment, spans))
+    if failed := taken.count(None):
+        raise StepsFailed(f"{failed} of {len(taken)} steps of joining failed: the log says why")
+    return sum(fewer or 0 for fewer in taken)
 
 
 def _begin(deployment: Deployment) -> bool:
-    """Passes that piled up while workers were down, and two at once, cost next to nothing."""
-    ago = sa.select(NOW - sweep.c.finished_at).where(sweep.c.name == SWEEP)
     with transaction(deployment.engine) as tx:
-        if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(COMPACTING_LOCK))).scalar():
-            return False
-        rested = tx.execute(ago).scalar()
-        if rested is not None and timedelta(0) <= rested < REST:
+        if not may_begin(tx, SWEEP, COMPACTING_LOCK, REST):
             return False
         note_sweep(tx, SWEEP, 0)
     return True
@@ -172,6 +139,22 @@ def _steps(spans: list[Span]) -> Iterator[list[Span]]:
             yield step
 
 
+def _take(deployment: Deployment, spans: list[Span]) -> int | None:
+    """How many chunks there are less, or None when the step failed, which the log then says."""
+    try:
+        return _compact(deployment, spans)
+    except (GateBusy, LeaseLost):
+        return 0
+    except Unavailable:
+        raise
+    except Exception as problem:  # noqa: BLE001 each pass begins with the same step, so it must go on
+        log.warning(
+            "chunks of %s audiences, the first %s, are not joined: %s",
+            *(len(spans), spans[0].audience_id, kind_and_place(problem)),
+        )
+        return None
+
+
 def _compact(deployment: Deployment, spans: list[Span]) -> int:
     newest = dict.fromkeys((span.audience_id for span in spans), (1 << 63) - 1)
     promising = {audience_id for audience_id, _ in _runs_of(deployment, spans, newest)}
@@ -180,12 +163,12 @@ def _compact(deployment: Deployment, spans: list[Span]) -> int:
         return 0
     try:
         wanted = _runs_of(deployment, spans, _fix_newest(deployment, claims))
-        joined = [*_join(deployment, wanted)]
+        joined = join_runs(deployment, wanted)
         with transaction(deployment.engine) as tx:
             if _release(tx, claims) != len(claims):
                 raise LeaseLost("an audience whose chunks are being joined was taken over")
             if joined:
-                _replace(tx, joined)
+                replace_runs(tx, joined)
     except Exception:
         with suppress(Unavailable), transaction(deployment.engine) as tx:
             _release(tx, claims)
@@ -238,69 +221,13 @@ def _runs_of(
         array_text(newest[span.audience_id] for span in mine),
     )
     with transaction(deployment.engine) as tx:
-        _read_by_index(tx)
+        read_by_index(tx)
         rows = tx.exec_driver_sql(_SIZES, (*columns, MOST_CHUNKS)).all()
     return [
         (audience_id, run)
         for audience_id, chunks in groupby(rows, lambda row: row[0])
         for run in runs([ChunkSize(*row[1:]) for row in chunks])
     ]
-
-
-def _join(deployment: Deployment, wanted: list[tuple[int, list[ChunkSize]]]) -> Iterator[Joined]:
-    """Open the chunks of each run and seal them as one; a run with one that is bad stays."""
-    ids = [(audience_id, [chunk.id for chunk in run]) for audience_id, run in wanted]
-    keyring = deployment.keyring
-    with transaction(deployment.engine) as tx:
-        _read_by_index(tx)
-        unread = iter(read_bodies(tx, _READ, _columns(ids)[:2]))
-    bad: list[str] = []
-    for audience_id, run in wanted:
-        bodies = [*islice(unread, len(run))]
-        if len(bodies) != len(run):
-            raise LeaseLost("chunks to be joined are gone: somebody else took them")
-        try:
-            yield Joined(
-                audience_id, [chunk.id for chunk in run], _joined(keyring, audience_id, run, bodies)
-            )
-        except (ConfigError, UnreadableBody) as problem:
-            bad.append(f"of audience {audience_id}: {problem}")
-    if bad:
-        log.warning("%s runs of chunks are not joined, the first %s", len(bad), bad[0])
-
-
-def _joined(keyring: KeyRing, audience_id: int, run: list[ChunkSize], bodies: list[bytes]) -> bytes:
-    purpose = chunk_purpose(audience_id)
-    opened = [unpack_chunk(keyring.open(body, purpose)) for body in bodies]
-    if [len(chunk.flags) for chunk in opened] != [chunk.identities for chunk in run]:
-        raise UnreadableBody("a staged chunk does not hold what its row says")
-    return keyring.seal(join_chunks(opened), purpose)
-
-
-def _replace(tx: sa.Connection, joined: list[Joined]) -> None:
-    """Delete exactly what was read and put the joined chunks in its place."""
-    _read_by_index(tx)
-    ids = [(each.audience_id, each.ids) for each in joined]
-    sums = {row.oldest: row for row in tx.exec_driver_sql(_DELETE, _columns(ids))}
-    if sum(row.gone for row in sums.values()) != sum(len(each.ids) for each in joined):
-        raise LeaseLost("chunks to be joined are gone: somebody else took them")
-    rows = [(*sums[each.ids[0]][:6], each.body) for each in joined]
-    tx.exec_driver_sql(_INSERT, tuple(map(list, zip(*rows, strict=True))))
-
-
-def _columns(runs_of: list[tuple[int, list[int]]]) -> tuple[str, str, str]:
-    """Audience, id and the id of the run's oldest, of each chunk, in parallel."""
-    return (
-        array_text(audience_id for audience_id, ids in runs_of for _ in ids),
-        array_text(chunk_id for _, ids in runs_of for chunk_id in ids),
-        array_text(ids[0] for _, ids in runs_of for _ in ids),
-    )
-
-
-def _read_by_index(tx: sa.Connection) -> None:
-    """A backlog that just came has no statistics yet, and whole tables would be read for a few."""
-    for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
-        tx.exec_driver_sql(f"SET LOCAL enable_{way} = off")
 
 
 def _release(tx: sa.Connection, claims: list[Claim]) -> int:

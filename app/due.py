@@ -20,14 +20,8 @@ from app.due_lists import lists_due
 from app.ending_rests import end_stretched_rests
 from app.lease import NOW, has_passed
 from app.settings import Settings
-from app.tables import (
-    audience,
-    batch,
-    connection,
-    customer_list,
-    staged_chunk,
-    sweep,
-)
+from app.sweeps import ended_ago, may_begin, note_sweep
+from app.tables import audience, batch, connection, customer_list, staged_chunk
 
 SWEEP = "due check"
 CHECK_LOCK = 0x70696E64
@@ -84,39 +78,22 @@ class Due:
     list_ids: list[int]
 
 
-_LAST_CHECK_AGO = sa.select(NOW - sweep.c.finished_at).where(sweep.c.name == SWEEP)
-
-
 def check_due_once(deployment: Deployment) -> Due | None:
     """One check over everything, or None when another one runs or just ended.
 
-    Checks that piled up while workers were down thus cost next to nothing, without an expiry
-    that would compare the clocks of two hosts. Where the last one ended in the future, the clock
-    was set back since: then rests end first.
+    Where the last one ended in the future, the clock was set back since: then rests end first.
     """
     s = deployment.settings
     with transaction(deployment.engine) as tx:
-        ago = tx.execute(_LAST_CHECK_AGO).scalar()
+        ago = ended_ago(tx, SWEEP)
     if ago is not None and ago < timedelta(0):
         end_stretched_rests(deployment, -ago)
     with transaction(deployment.engine) as tx:
-        if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(CHECK_LOCK))).scalar():
-            return None
-        ago = tx.execute(_LAST_CHECK_AGO).scalar()
-        if ago is not None and timedelta(0) <= ago < timedelta(seconds=s.check_interval / 2):
+        if not may_begin(tx, SWEEP, CHECK_LOCK, timedelta(seconds=s.check_interval / 2)):
             return None
         due = Due(audiences_due(tx, s), lists_due(tx, s))
         note_sweep(tx, SWEEP, len(due.audience_ids) + len(due.list_ids))
     return due
-
-
-def note_sweep(tx: sa.Connection, name: str, found: int) -> None:
-    """Remember that a recurring step ended now, for `status` and `doctor`."""
-    updated = tx.execute(
-        sa.update(sweep).where(sweep.c.name == name).values(finished_at=NOW, found=found)
-    )
-    if not updated.rowcount:
-        tx.execute(sa.insert(sweep).values(name=name, found=found))
 
 
 def audiences_due(tx: sa.Connection, s: Settings) -> list[int]:

@@ -10,8 +10,14 @@
     └── LeaseLost                 drop: another worker took over, and its word counts
 
 What Pinterest answers is not an exception: see ``app.pinterest.outcomes``. Messages name the
-field, the line, the fix; never an identity, a token or a payload.
+field, the line, the fix; never an identity, a token or a payload. What is raised by mistake may
+name one: of that only ``kind_and_place`` is told.
 """
+
+import traceback
+from pathlib import Path
+
+_OURS = str(Path(__file__).parent)
 
 
 class PinfoldError(Exception):
@@ -49,3 +55,12 @@ class UnreadableBody(PinfoldError):
 
 class LeaseLost(PinfoldError):
     """Another worker holds the lease now: whatever this one still wanted to write is void."""
+
+
+def kind_and_place(problem: Exception) -> str:
+    """What the log is told of a mistake: its kind, for one of Postgres the driver's, and where."""
+    kind = type(getattr(problem, "orig", None) or problem).__name__
+    frames = traceback.extract_tb(problem.__traceback__)
+    ours = [frame for frame in frames if frame.filename.startswith(_OURS)] or frames
+    places = [f"{frame.filename}:{frame.lineno}" for frame in ours[-3:]]
+    return f"{kind} at {' < '.join(reversed(places))}"

@@ -9,7 +9,6 @@ An answer names fields and places, never a value of the request.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.errors import ConfigError, InvalidEvent, NotFound, PinfoldError, Refused, Unavailable
+from app.errors import (
+    ConfigError,
+    InvalidEvent,
+    NotFound,
+    PinfoldError,
+    Refused,
+    Unavailable,
+    kind_and_place,
+)
 from app.gate import GateBusy
 
 log = logging.getLogger(__name__)
@@ -99,7 +106,5 @@ def unexpected(problem: Exception) -> JSONResponse:
 
     The text of an exception may name what was sent.
     """
-    frames = traceback.extract_tb(problem.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno}" for frame in frames[-3:]]
-    log.error("unexpected %s at %s", type(problem).__name__, " < ".join(reversed(places)))
+    log.error("unexpected %s", kind_and_place(problem))
     return JSONResponse({"detail": as_refusal(problem).detail}, 500)

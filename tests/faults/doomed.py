@@ -31,7 +31,7 @@ Instant = tuple[str, str]
 """A name, and which side of it: ("charge", "after")."""
 COMMITS_OF = {
     "flush": ("_claim", "fix_window", "_bodies", "_commit"),
-    "compact": ("_begin", "_crowded", "_runs_of", "_claim", "_fix_newest", "_join", "_compact"),
+    "compact": ("_begin", "_crowded", "_runs_of", "_claim", "_fix_newest", "join_runs", "_compact"),
     "deliver": ("_begin", "_step", "_await_slot", "send", "_post", "_end", "_and_then"),
     "create": (
         *("_begin", "_step", "_await_slot", "send", "_create", "_attempted_audience"),

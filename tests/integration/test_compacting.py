@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from app import compacting
+from app import compacting, joining
 from app.audiences import deactivate, pause
 from app.bodies import unpack_chunk
-from app.compacting import compact_once
+from app.compacting import StepsFailed, compact_once
+from app.errors import Unavailable
 from app.flush import flush_once
 from app.gate import GATE, GATES
 from app.keyring import chunk_purpose
@@ -187,16 +188,62 @@ def test_a_chunk_that_somebody_took_meanwhile_undoes_the_whole_step(
 ) -> None:
     """A cut with its own lease cannot: this is the second line of defence."""
     stage_singly(workshop, MANY)
-    joined = compacting._joined
+    joined = joining._joined
 
     def while_one_goes(*given: Any) -> Any:
         workshop.execute("DELETE FROM staged_chunk WHERE id = (SELECT min(id) FROM staged_chunk)")
         return joined(*given)
 
-    monkeypatch.setattr(compacting, "_joined", while_one_goes)
+    monkeypatch.setattr(joining, "_joined", while_one_goes)
     assert compact_once(workshop.deployment) == 0
     assert len(chunk_rows(workshop)) < MANY
     assert all(row.message_count == 1 for row in chunk_rows(workshop))
+
+
+@pytest.fixture
+def failing_with(workshop: Workshop, audience_id: int, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two crowded audiences, of which the one whose step comes first fails; both, in that order."""
+
+    def fail_first(problem: Exception) -> list[int]:
+        other_id = workshop.activate("31002", "Lapsed")
+        for number in range(2 * GROWTH):
+            workshop.stage(email_event(number), email_event(number, audience="31002"))
+        ids = sorted((audience_id, other_id), key=lambda each: each % GATES)
+        joined = joining._joined
+
+        def join(keyring: Any, audience_id: int, *given: Any) -> bytes:
+            if audience_id == ids[0]:
+                raise problem
+            return joined(keyring, audience_id, *given)
+
+        monkeypatch.setattr(joining, "_joined", join)
+        return ids
+
+    return fail_first
+
+
+def test_a_step_that_fails_holds_up_no_other_and_is_told_without_its_text(
+    workshop: Workshop, failing_with: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the first of every pass, and the text of a mistake may name what was being joined."""
+    bad_id, good_id = failing_with(KeyError(address(0)))
+    with pytest.raises(StepsFailed, match="1 of 2 steps") as failed:
+        compact_once(workshop.deployment)
+    left = [row.audience_id for row in chunk_rows(workshop)]
+    assert left.count(bad_id) == 2 * GROWTH
+    assert left.count(good_id) < GROWTH
+    assert f"chunks of 1 audiences, the first {bad_id}, are not joined: KeyError at " in caplog.text
+    assert "app/joining.py:" in caplog.text
+    assert address(0) not in caplog.text
+    assert failed.value.__context__ is None  # whoever logs it would log that too
+    assert workshop.value("SELECT count(*) FROM audience WHERE lease_until IS NOT NULL") == 0
+
+
+def test_a_pass_ends_where_postgres_goes_away(workshop: Workshop, failing_with: Any) -> None:
+    failing_with(Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        compact_once(workshop.deployment)
+    assert len(chunk_rows(workshop)) == 4 * GROWTH
 
 
 def test_it_ends_between_two_steps_when_the_worker_is_asked_to_stop(

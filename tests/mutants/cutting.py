@@ -192,12 +192,12 @@ MUTATIONS = (
         "Chunks are joined under the id of the newest of them, behind what came in between.",
         (
             Edit(
-                "app/compacting.py",
+                "app/joining.py",
                 "array_text(ids[0] for _, ids in runs_of for _ in ids),",
                 "array_text(ids[-1] for _, ids in runs_of for _ in ids),",
             ),
             Edit(
-                "app/compacting.py",
+                "app/joining.py",
                 "(*sums[each.ids[0]][:6], each.body)",
                 "(*sums[each.ids[-1]][:6], each.body)",
             ),
@@ -230,7 +230,7 @@ MUTATIONS = (
         "Nobody asks whether the chunks that were joined were still there to be deleted.",
         (
             Edit(
-                "app/compacting.py",
+                "app/joining.py",
                 "    if sum(row.gone for row in sums.values()) !=",
                 "    if sum(row.gone for row in sums.values()) >",
             ),

@@ -20,11 +20,11 @@ ROWS = [
     "app.formats",
     "app.event_parts app.event_rows",
     "app.gate app.lists app.generations app.logins app.revisions app.event_files app.drafting"
-    " app.folding",
+    " app.folding app.sweeps",
     "app.runs",
     "app.deployment",
     "app.processes",
-    "app.migrate app.receipts app.staging app.due_lists app.window app.pinterest"
+    "app.migrate app.receipts app.staging app.due_lists app.window app.joining app.pinterest"
     " app.keys"
     " app.resealing app.purging app.reconciling app.writing_off app.ending_rests",
     "app.troubles app.sightings app.remembering app.due",
