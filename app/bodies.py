@@ -84,9 +84,14 @@ def kind_of_flag(value: int) -> int:
     return value >> 3 & 3
 
 
-def pack_chunk(flags: bytes, times: list[int], values: Sequence[str]) -> bytes:
-    """The body of 1 to 65,535 identities; ``times`` are microseconds since 1970."""
-    return _packed(flags, times, "\n".join(values).encode())
+def pack_chunk(
+    flags: bytes, times: list[int], values: Sequence[str], ordered: list[int] | None = None
+) -> bytes:
+    """The body of 1 to 65,535 identities.
+
+    ``times`` are microseconds since 1970; ``ordered`` are the same, sorted, where they are at hand.
+    """
+    return _packed(flags, times, ordered or sorted(times), "\n".join(values).encode())
 
 
 def join_chunks(chunks: Sequence[ChunkBody]) -> bytes:
@@ -100,11 +105,10 @@ def join_chunks(chunks: Sequence[ChunkBody]) -> bytes:
         text.decode()
     except UnicodeDecodeError:
         raise UnreadableBody("a staged chunk is malformed: not UTF-8") from None
-    return _packed(b"".join([chunk.flags for chunk in chunks]), times, text)
+    return _packed(b"".join([chunk.flags for chunk in chunks]), times, sorted(times), text)
 
 
-def _packed(flags: bytes, times: list[int], text: bytes) -> bytes:
-    ordered = sorted(times)
+def _packed(flags: bytes, times: list[int], ordered: list[int], text: bytes) -> bytes:
     first_us = ordered[0]
     width = (ordered[-1] - first_us).bit_length() + 7 >> 3
     low = _little_endian(array("q", times)).tobytes()

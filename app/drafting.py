@@ -45,6 +45,8 @@ class Draft(NamedTuple):
     messages: int
     flags: bytes
     times: list[int]
+    ordered: list[int]
+    """The times again, sorted."""
     values: list[str]
 
     @property
@@ -95,10 +97,13 @@ def _sort(events: Sequence[MembershipEvent], start: int) -> Part:
     further: Counter[str] = Counter()
     odd: set[str] = set()
     if isinstance(events, PlainEvents):
-        columns = events.audiences, events.moments, events.flags, events.values
-        for audience, moment, raw_flag, value in zip(*columns, strict=True):
+        columns = events.moments, events.flags, events.values
+        if len({*events.audiences}) == 1:
+            cells[events.audiences[0]] += chain.from_iterable(zip(*columns, strict=True))
+            return Part(start, events, cells, further, odd)
+        for audience, cell in zip(events.audiences, zip(*columns, strict=True), strict=True):
             flat = cells[audience]
-            flat += (moment, raw_flag, value)
+            flat += cell
         return Part(start, events, cells, further, odd)
     raw_flags = RAW_FLAGS
     for audience, operation, people, moment in events:
@@ -165,14 +170,16 @@ def _all_as_raw(known: _Known, audience: str, flat: list[Any], further: int) -> 
     """The draft of an audience whose values are plain; whether they are is yet to be seen."""
     times = flat[0::3]
     try:
-        as_they_are = max(times) <= known.arrived_us and min(times) >= 0
+        ordered = sorted(times)
+        as_they_are = ordered[0] >= 0 and ordered[-1] <= known.arrived_us
     except TypeError:  # one of them is None
         as_they_are = False
     if not as_they_are:
         times = list(map(known.moment, times))
+        ordered = sorted(times)
     values = list(map(str.strip, flat[2::3]))
-    messages = len(values) - further
-    return Draft(known.audience_ids[audience], messages, bytes(flat[1::3]), times, values)
+    columns = bytes(flat[1::3]), times, ordered, values
+    return Draft(known.audience_ids[audience], len(values) - further, *columns)
 
 
 def _all_raw(drafts: Collection[Draft]) -> bool:
@@ -199,7 +206,10 @@ def _judge(
             messages[event.audience] += bool(good)
             rejections += refused
     return [
-        Draft(known.audience_ids[audience], messages[audience], bytes(flags), [*times], [*values])
+        Draft(
+            *(known.audience_ids[audience], messages[audience]),
+            *(bytes(flags), [*times], sorted(times), [*values]),
+        )
         for audience, identities in kept.items()
         if identities
         for flags, times, values in [zip(*identities, strict=True)]

@@ -43,10 +43,11 @@ _ADDRESS_OR_DIGEST = re.compile(
 _DEVICE_ID_OR_DIGEST = re.compile(
     rf"{_NOT_ALL_ZEROS}(?:({_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})|{_DIGESTS})"
 )
-_LOCAL = r"[A-Za-z0-9.!#$%&*+/=?^_{|}~'-]"
+_FIRST = r"[A-Za-z0-9.!#$%&*+/=?^_{|}~-]"  # no quote: the value may have come with its quotes
+_LOCAL = r"[A-Za-z0-9.!#$%&*+/=?^_{|}~'-]{0,63}+"
 _LABEL = r"[A-Za-z0-9_-]{1,63}+"
 _ONLY_ADDRESSES = re.compile(
-    rf"(?:{_LOCAL}{{1,64}}+@{_LABEL}\.{_LABEL}(?:\n|(?:\.{_LABEL}){{1,6}}+\n))*+"
+    rf"(?:{_FIRST}{_LOCAL}@{_LABEL}\.{_LABEL}(?:\n|(?:\.{_LABEL}){{1,6}}+\n))*+"
 ).fullmatch
 _ZERO_ID = b"00000000-0000-0000-0000-000000000000\n"
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
@@ -61,12 +62,7 @@ def all_addresses(text: str, count: int) -> bool:
     """
     if not count:
         return not text
-    lines = f"\n{text}\n"
-    return (
-        lines.count("\n") == count + 1
-        and "\n'" not in lines  # a value that came with its quotes
-        and _ONLY_ADDRESSES(lines, 1) is not None
-    )
+    return text.count("\n") == count - 1 and _ONLY_ADDRESSES(f"{text}\n") is not None
 
 
 def all_device_ids(text: str, count: int) -> bool:

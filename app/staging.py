@@ -223,7 +223,7 @@ def _commit(
     maids = [len(draft.values) - email for draft, email in zip(drafts, emails, strict=True)]
     counts = ([draft.messages for draft in drafts], emails, maids)
     keyring = deployment.keyring  # a wrong key is refused here, before anything is sent
-    plain = (pack_chunk(draft.flags, draft.times, draft.values) for draft in drafts)
+    plain = (pack_chunk(each.flags, each.times, each.values, each.ordered) for each in drafts)
     bodies = keyring.seal_each(plain, [*map(chunk_purpose, ids)])
     rows = (
         _ROW.pack(5, 8, audience_id, 2, messages, 2, email, 2, maid, len(body)) + body

@@ -38,7 +38,7 @@ def draft(events: list[MembershipEvent]) -> list[bytes]:
     """Intake's half: the plain bodies of one audience's chunks."""
     audience_ids = {event.audience: 1 for event in events[:1]}
     drafts, _ = draft_chunks(sort_events(events), audience_ids, {}, ARRIVED_US)
-    return [pack_chunk(each.flags, each.times, each.values) for each in drafts]
+    return [pack_chunk(each.flags, each.times, each.values, each.ordered) for each in drafts]
 
 
 def batch(bodies: list[bytes]) -> list[tuple[str, bytes]]:
