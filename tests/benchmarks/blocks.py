@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from statistics import median
-from typing import Any
 
 from tests.benchmarks import fleet, reports
-from tests.benchmarks.costs import SEEN, Limits, Measured
+from tests.benchmarks.assumptions import assumptions
+from tests.benchmarks.costing import costs_from
+from tests.benchmarks.costs import Limits
+from tests.benchmarks.evidence import Figures
 from tests.benchmarks.growth import verdicts
 from tests.benchmarks.harness import Row, brief
 from tests.benchmarks.plots import short
@@ -16,8 +18,6 @@ from tests.benchmarks.profiles import profile_of, whole
 from tests.benchmarks.sweeps import SWEEPS
 from tests.benchmarks.tables import HEADINGS, cells, judged_first, page_table, summary
 
-Figures = Mapping[str, Any]
-"""What was written down, by the names of the files."""
 INDENT = "&nbsp;&nbsp;"
 
 
@@ -169,24 +169,21 @@ def _us(value: float | None) -> str:
 
 
 def fleets(figures: Figures) -> str:
-    return fleet.markdown(fleet.fleets(_costs(figures), Limits()))
+    return fleet.markdown(fleet.fleets(costs_from(figures), Limits()))
 
 
 def costs(figures: Figures) -> str:
     """What the fleets were reckoned from: each figure, and where it comes from."""
-    cost = asdict(_costs(figures))
+    cost = asdict(costs_from(figures))
     origins = cost.pop("sources")
     return page_table(
         ("cost", "is", "from"),
-        [(f"`{name}`", f"{value:g}", origins.get(name, "")) for name, value in cost.items()],
+        [(f"`{name}`", brief(value), origins[name]) for name, value in cost.items()],
     )
 
 
-def _costs(figures: Figures) -> Measured:
-    """Those that were measured for this page; what they lack is as it was seen before."""
-    given: Mapping[str, Any] = figures["fleet"]
-    origins = {**SEEN.sources, **given.get("sources", {})}
-    return replace(SEEN, **{**given, "sources": origins})
+def assumed(_: Figures) -> str:
+    return page_table(("assumed", "is", "because"), assumptions(Limits()))
 
 
 def in_short(figures: Figures) -> str:
@@ -222,14 +219,16 @@ BLOCKS: dict[str, Callable[[Figures], str]] = {
     "profile": profile,
     "fleet": fleets,
     "costs": costs,
+    "assumptions": assumed,
     "workers": workers,
     "slow-link": slow_link,
     **{name: group(name) for name in ("small-chunks", "bloat")},
 }
-NEEDED = {
-    **dict.fromkeys(("in-short", "machine", "sources", "judged", "beside"), "bench"),
-    **dict.fromkeys(("growth-verdicts", "growth-events", "growth-audiences"), "growth"),
-    "profile": "steps",
-    "costs": "fleet",
+NEEDED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("in-short", "machine", "sources", "judged", "beside"), ("bench",)),
+    **dict.fromkeys(("growth-verdicts", "growth-events", "growth-audiences"), ("growth",)),
+    "profile": ("steps",),
+    **dict.fromkeys(("fleet", "costs"), ("workers", "slow-link")),
+    "assumptions": (),
 }
-"""The file of figures that a block needs, where it has another name."""
+"""The files of figures that a block needs, where they are not the one of its name."""

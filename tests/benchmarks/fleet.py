@@ -1,32 +1,32 @@
 """What a fleet has to be, from what one event costs: a calculation, no measurement.
 
-    python -m tests.benchmarks.fleet [FILE]
+    python -m tests.benchmarks.fleet [DIRECTORY]
 
-FILE is JSON with figures of ``Measured`` that replace those of ``SEEN``. Everything is sized for
-the peak, and for half of what the machines could do.
+DIRECTORY has figures that were written down, by default those of docs/performance.md. Everything is
+sized for the peak, and for half of what the machines could do.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 from app.pinterest.pacing import MINUTE, spacing
-from tests.benchmarks.costs import SEEN, Limits, Measured
-from tests.benchmarks.loads import LOADS, Load, Peak, peak
+from tests.benchmarks import reports
+from tests.benchmarks.costing import FILES, costs_from, seen_before
+from tests.benchmarks.costs import Limits, Measured
+from tests.benchmarks.loads import LOADS, Amounts, Load, peak
 
 MB = 1e6
 UTILISATION = 0.5
-"""Of cores: above half, queues grow long at each burst, and no machine is left to lose."""
+"""Of cores."""
 WRITES_PER_MINUTE = 400
-"""Pinterest's, for one person and app: each needs a connection of their own."""
+"""Of one connection, which is a person and an app."""
 REQUEST_SIZES = (1_900, 50_000)
-"""Records: known to work, and what nobody has tried on the real Pinterest."""
+"""Records."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _cores(us: float) -> float:
     return us / 1e6 / UTILISATION
 
 
-def _workers_us(at_peak: Peak, cost: Measured) -> float:
+def _workers_us(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
         event=cost.flush_us,
         chunk=cost.flush_chunk_us,
@@ -84,26 +84,27 @@ def _workers_us(at_peak: Peak, cost: Measured) -> float:
     )
 
 
-def _postgres_us(at_peak: Peak, cost: Measured) -> float:
+def _postgres_us(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.postgres_event_us,
-        chunk=cost.postgres_chunk_us,
+        event=cost.postgres_stage_us + cost.postgres_flush_us,
+        chunk=cost.postgres_stage_chunk_us + cost.postgres_flush_chunk_us,
         record=cost.postgres_record_us,
         request=cost.postgres_request_us,
         upload=cost.postgres_upload_us,
     )
 
 
-def _wal_bytes(at_peak: Peak, cost: Measured) -> float:
+def _wal_bytes(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.wal_event_bytes,
-        chunk=cost.wal_chunk_bytes,
+        event=cost.wal_stage_bytes + cost.wal_image_bytes,
+        chunk=cost.wal_stage_chunk_bytes + cost.wal_image_chunk_bytes,
         record=cost.wal_record_bytes,
         request=cost.wal_request_bytes,
+        upload=cost.wal_upload_bytes,
     )
 
 
-def _wire_bytes(at_peak: Peak, cost: Measured) -> float:
+def _wire_bytes(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(record=cost.wire_record_bytes, request=cost.wire_request_bytes)
 
 
@@ -172,12 +173,15 @@ def _brief(value: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Print the table, and below it which costs nobody measured there."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet")
-    parser.add_argument("figures", nargs="?", type=Path, help="JSON that replaces figures")
-    options = parser.parse_args(arguments)
-    given: dict[str, Any] = json.loads(options.figures.read_text()) if options.figures else {}
-    print(markdown(fleets(replace(SEEN, **given), Limits())))
+    parser.add_argument(
+        "directory", nargs="?", type=Path, default=reports.PUBLISHED, help="with the figures"
+    )
+    cost = costs_from(reports.read_all(parser.parse_args(arguments).directory, FILES))
+    print(markdown(fleets(cost, Limits())))
+    if lacking := seen_before(cost):
+        print(f"\nNot measured there, but as seen before: {', '.join(lacking)}.")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ from tests.benchmarks.http_bodies import (
     one_object,
 )
 from tests.benchmarks.installation import Ground, Place, activate_all
+from tests.benchmarks.watching import cpu_seconds
 from tests.workshop import environment_of
 
 PROCESSES = 2
@@ -65,6 +66,7 @@ LONGEST_MS = 100
 """mParticle wants its answer within this time (event-formats, section 2.1)."""
 START_S = 60.0
 TABLES = ("staged_chunk", "receipt", "message_key")
+CPU_OF_SERVICE = "CPU of the service for an event"
 
 
 class Taken(NamedTuple):
@@ -73,6 +75,8 @@ class Taken(NamedTuple):
     pace: Pace
     p50_ms: float = 0
     p99_ms: float = 0
+    cpu_us: float = 0
+    """Of the service, per event."""
 
 
 # The ways.
@@ -81,8 +85,8 @@ class Taken(NamedTuple):
 class Service:
     """The running service; each measurement begins with empty tables."""
 
-    def __init__(self, place: Place, port: int) -> None:
-        self.place, self.port = place, port
+    def __init__(self, place: Place, port: int, pid: int) -> None:
+        self.place, self.port, self.pid = place, port, pid
 
     def take(self, requests: Requests, per_second: float | None = None) -> Taken:
         """Send everything; every request has to be answered with 200, every event to be there."""
@@ -94,6 +98,7 @@ class Service:
             "connections": CLIENTS,
             "per_second": per_second,
         }
+        cpu_before = cpu_seconds(self.pid)
         ran = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.http_clients"],
             input=json.dumps(asked),
@@ -101,11 +106,12 @@ class Service:
             text=True,
             check=True,
         )
+        cpu_us = (cpu_seconds(self.pid) - cpu_before) / requests.events * 1e6
         seconds, latencies, statuses = json.loads(ran.stdout)
         assert statuses == {"200": len(requests.lengths)}, statuses
         check_all_are_there(self.place, requests.events)
         p50, p99 = (percentile(latencies, share) * 1e3 for share in (0.5, 0.99))
-        return Taken(Pace(requests.events, seconds), p50, p99)
+        return Taken(Pace(requests.events, seconds), p50, p99, cpu_us)
 
 
 @contextmanager
@@ -124,7 +130,7 @@ def running_service(place: Place, processes: int = PROCESSES) -> Iterator[Servic
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("the service did not start")
                 time.sleep(0.05)
-            yield Service(place, port)
+            yield Service(place, port, process.pid)
         finally:
             process.terminate()
 
@@ -280,6 +286,7 @@ def _rows(
         rates = [1e3 / each.pace.us for each in taken[name]]
         rows.append(Row(f"http, {name}, {CLIENTS} clients", rates, "k events/s"))
         rows += _answers(name, taken[name])
+        rows.append(Row(f"  {CPU_OF_SERVICE}, {name}", [each.cpu_us for each in taken[name]], "us"))
     for name in own:
         if name.startswith(f"{LARGE:,}"):
             for yardstick, must in (("1 process", at_least(LEAST_SHARE)), ("2 processes", None)):

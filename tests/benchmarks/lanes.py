@@ -21,6 +21,9 @@ SEVERAL = 8
 SPARE = 1.5
 """Requests in the lanes of a case, over what the limit allows in its time."""
 DIGEST_BYTES = 20
+LOG_END = "SELECT pg_current_wal_insert_lsn()"
+LOGGED = "SELECT (pg_current_wal_insert_lsn() - %s::pg_lsn)::float8"
+"""Bytes of log since it ended there."""
 
 _FILL = """
     WITH cut AS (
@@ -67,13 +70,13 @@ class Lanes:
     def take(self, case: Case, workers: Crew) -> dict[str, Any]:
         """Let some workers of a crew deliver for a while; the figures of that, for JSON."""
         list_ids = self._list_ids[: case.lists]
-        self._fill(list_ids, case.records)
+        cutting_wal_bytes = self._fill(list_ids, case.records)
         place = self._place
-        log_start = place.ask("SELECT pg_current_wal_insert_lsn()")
+        log_start = place.ask(LOG_END)
         postgres_before = self._postgres_cpu()
         worker_cpu_s = workers.work(list_ids, case.workers, self._seconds)
         postgres_cpu_s = self._postgres_cpu() - postgres_before
-        wal = place.ask("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", log_start)
+        wal_bytes = place.ask(LOGGED, log_start)
         sent = self._sent()
         took_ms = [(ended - began) * 1e3 for began, ended in sent]
         return case._asdict() | {
@@ -84,15 +87,20 @@ class Lanes:
             "request_longest_ms": max(took_ms),
             "worker_cpu_s": worker_cpu_s,
             "postgres_cpu_s": postgres_cpu_s,
-            "wal_bytes": float(wal),
+            "wal_bytes": wal_bytes,
+            "cutting_wal_bytes_per_request": cutting_wal_bytes,
         }
 
-    def _fill(self, list_ids: list[int], records: int) -> None:
-        """Empty all lanes and fill those; nothing is saved up of the time without requests."""
+    def _fill(self, list_ids: list[int], records: int) -> float:
+        """Empty all lanes and fill those; nothing is saved up of the time without requests.
+
+        What a batch took of the log of Postgres when it was filled in, in bytes.
+        """
         place = self._place
         place.run("TRUNCATE batch, upload, attempt, observation CASCADE")
         seal = place.deployment.keyring.seal
         batches = int(ALLOWED * self._seconds * SPARE) // len(list_ids) + 1
+        log_start = place.ask(LOG_END)
         for list_id in list_ids:
             random = os.urandom(DIGEST_BYTES * records)
             digests = [random[at : at + DIGEST_BYTES] for at in range(0, len(random), DIGEST_BYTES)]
@@ -100,9 +108,11 @@ class Lanes:
             values = {"list_id": list_id, "records": records, "payload": payload}
             with place.session.cursor() as cursor:
                 cursor.execute(_FILL, values | {"batches": batches})
+        wal_bytes: float = place.ask(LOGGED, log_start)
         # no checkpoint: what is cut is sent before the next one, and no page is logged anew
         place.run("VACUUM ANALYZE batch, upload, attempt, observation, customer_list, budget")
         place.run("UPDATE budget SET next_slot_at = clock_timestamp()")
+        return wal_bytes / (batches * len(list_ids))
 
     def _sent(self) -> list[tuple[float, float]]:
         """When each request began and ended; all of them have to be accepted, and some left."""

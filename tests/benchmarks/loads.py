@@ -1,4 +1,7 @@
-"""What a day's events ask for in the hour of the peak: chunks, uploads, records and requests."""
+"""What a day's events ask for in the hour of the peak: chunks, uploads, records and requests.
+
+Why each constant is what it is, says ``assumptions``.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,15 @@ from typing import NamedTuple
 
 DAY = 86_400.0
 PEAK = 3.0
-"""Of the mean: people are awake at the same hours, and campaigns begin on the hour."""
+"""As many times the mean."""
 FOLDED = 0.3
-"""Of identities, never sent: somebody who enters and leaves within 3 hours is sent once, and an
-upstream that exports whole segments repeats most people every day."""
+"""Of identities: these are never sent."""
 CHUNK_EVENTS = 10
-"""Of one audience in one call. A call of an export holds hundreds; webhooks hold one each, and then
-intake and the log of Postgres cost several times as much."""
+"""Of one audience in one call."""
 FLUSH_MESSAGES = 100_000
 FLUSHES_A_DAY_BY_AGE = 8
-"""Every 3 hours at the latest, if anything waits."""
 GROUPS = {"EMAIL, ADD": 0.48, "EMAIL, REMOVE": 0.12, "MAID, ADD": 0.32, "MAID, REMOVE": 0.08}
-"""The parts of an upload that cannot share a request: 60 percent addresses, 80 percent ADD."""
+"""The parts of an upload, as shares of its records."""
 
 
 class Load(NamedTuple):
@@ -36,8 +36,8 @@ class Load(NamedTuple):
 LOADS = (Load(1e6, 100), Load(100e6, 1_000), Load(10e9, 10_000))
 
 
-class Peak(NamedTuple):
-    """How many of each there are in a second of the peak."""
+class Amounts(NamedTuple):
+    """How many of each there are: in a second of the peak, or in one upload."""
 
     events: float
     chunks: float
@@ -54,7 +54,7 @@ class Peak(NamedTuple):
         request: float = 0,
         upload: float = 0,
     ) -> float:
-        """What they cost in a second, from what one of each costs."""
+        """What they cost together, from what one of each costs."""
         return (
             self.events * event
             + self.chunks * chunk
@@ -64,12 +64,13 @@ class Peak(NamedTuple):
         )
 
 
-def peak(load: Load, records_per_request: int) -> Peak:
+def peak(load: Load, records_per_request: int) -> Amounts:
+    """What there is of each in a second of it."""
     events = load.events_a_day / DAY * PEAK
     records = events * (1 - FOLDED)
     uploads = load.uploads_a_day / DAY * PEAK
     requests = uploads * requests_per_upload(records / uploads, records_per_request)
-    return Peak(events, events / CHUNK_EVENTS, records, requests, uploads)
+    return Amounts(events, events / CHUNK_EVENTS, records, requests, uploads)
 
 
 def requests_per_upload(records: float, records_per_request: int) -> int:

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks import reports
-from tests.benchmarks.blocks import BLOCKS, NEEDED, Figures
+from tests.benchmarks.blocks import BLOCKS, NEEDED
+from tests.benchmarks.evidence import Figures
 from tests.benchmarks.plots import drawings
 
-FIGURES = reports.ROOT / "docs/performance"
+FIGURES = reports.PUBLISHED
 PAGES = (reports.ROOT / "docs/performance.md", reports.ROOT / "README.md")
 FILES = (
     *("bench", "growth", "steps", "profile-before", "workers", "slow-link", "small-chunks"),
-    *("bloat", "fleet"),
+    "bloat",
 )
 """The files that figures come in, without `.json`."""
 DRAWINGS = {
@@ -42,8 +43,7 @@ _BLOCK = re.compile(r"(<!-- (table|drawing): ([a-z-]+) -->\n).*?(<!-- end -->)",
 
 def read_figures(directory: Path) -> Figures:
     """What was written down, by the names of the files, of those that are there."""
-    read = {name: reports.read(directory / f"{name}.json") for name in FILES}
-    return {name: report for name, report in read.items() if report is not None}
+    return reports.read_all(directory, FILES)
 
 
 def filled(text: str, figures: Figures, drawn: Sequence[str]) -> str:
@@ -59,7 +59,7 @@ def filled(text: str, figures: Figures, drawn: Sequence[str]) -> str:
 
 def _table(name: str, figures: Figures, _: Sequence[str]) -> str:
     make = BLOCKS[name]
-    return make(figures) if NEEDED.get(name, name) in figures else NOTHING
+    return make(figures) if figures.keys() >= {*NEEDED.get(name, (name,))} else NOTHING
 
 
 def _drawing(name: str, _: Figures, drawn: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -28,6 +28,8 @@ Report = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTORY = Path(".pinfold/bench")
+PUBLISHED = ROOT / "docs/performance"
+"""The figures that docs/performance.md shows."""
 QUICK = "quick-"
 """How files begin that hold small sizes only; no page takes them."""
 SETTINGS = (
@@ -98,6 +100,12 @@ def write(path: Path, report: Report) -> None:
 def read(path: Path) -> Report | None:
     """None where nothing was written down."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def read_all(directory: Path, names: Iterable[str]) -> dict[str, Any]:
+    """What was written down, by the names of the files, of those that are there."""
+    found = {name: read(directory / f"{name}.json") for name in names}
+    return {name: report for name, report in found.items() if report is not None}
 
 
 def _git(*arguments: str) -> str:

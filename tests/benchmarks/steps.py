@@ -22,7 +22,7 @@ from app.flush import flush_once
 from app.staging import Intake, stage
 from tests.benchmarks import harness
 from tests.benchmarks.events import Sample
-from tests.benchmarks.flushing import EMPTY_LANES, Flushing
+from tests.benchmarks.flushing import EMPTY_LANES, PER_CHUNK, Flushing
 from tests.benchmarks.harness import QUICK, Row, Sizes
 from tests.benchmarks.installation import (
     Ground,
@@ -45,6 +45,9 @@ ALL, ELSE = "all of it", "everything else"
 PROCESSOR, WAITING, WATCHING = "of it our processor", "of it waiting", "of it the stopwatch, about"
 DELIVERING = {"flush_messages": 1, "writes_per_minute": 1_000_000_000}
 PER_REQUEST = (1_900, 50_000)
+SMALL_CHUNK = 10
+SMALL_CHUNKS = f"flush, {SMALL_CHUNK} a chunk"
+"""The path of a flush of chunks as calls of 1,000 events over 100 audiences make them."""
 
 
 class Step(TypedDict):
@@ -149,10 +152,15 @@ def _stagings(ground: Ground, sizes: Sizes) -> dict[str, list[Pass]]:
 
 
 def _flushes(ground: Ground, sizes: Sizes) -> dict[str, list[Pass]]:
-    with ground.place(flush_messages=1) as place:
-        flushing = Flushing(place, Sample(sizes.events, audiences=1))
-        taken = _rounds(sizes, {f"flush of {sizes.events:,}": partial(flushed, flushing)})
-        flushing.close()
+    taken: dict[str, list[Pass]] = {}
+    for path, events, per_chunk in (
+        (f"flush of {sizes.events:,}", sizes.events, PER_CHUNK),
+        (SMALL_CHUNKS, sizes.events // 4, SMALL_CHUNK),
+    ):
+        with ground.place(flush_messages=1) as place:
+            flushing = Flushing(place, Sample(events, audiences=1), per_chunk)
+            taken |= _rounds(sizes, {path: partial(flushed, flushing)})
+            flushing.close()
     return taken
 
 

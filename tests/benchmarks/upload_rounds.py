@@ -22,9 +22,10 @@ from tests.benchmarks.upload_order import Upload, figures
 from tests.benchmarks.watching import CpuMeter, WaitWatch
 from workers.configuration import configuration
 
-PER_AUDIENCE = 2_000
+PER_AUDIENCE = 500
+"""Events. All that an upload takes by itself shows, and it still has several requests."""
 PER_CALL = 10_000
-"""Over 250 audiences these are chunks of forty events: small ones."""
+"""Over 1,000 audiences these are chunks of ten events: small ones."""
 CONNECTIONS = 10
 """Each paces its requests by one row of the budget, as it would for ten people."""
 LOOK_EVERY_S = 0.1
@@ -58,6 +59,7 @@ class Rounds:
         for call in sample.calls(PER_CALL):
             stage(intake, call)
         stand.place.run("CREATE TABLE kept_chunk AS SELECT * FROM staged_chunk")
+        self.chunks = int(stand.place.ask("SELECT count(*) FROM kept_chunk"))
 
     def take(self, workers: Callable[[], AbstractContextManager[dict[str, int]]]) -> dict[str, Any]:
         """Let workers upload everything; the figures of that.

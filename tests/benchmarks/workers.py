@@ -1,4 +1,4 @@
-"""Many workers: hundreds of audiences due at once, real Celery workers, until all is accepted.
+"""Many workers: a thousand audiences due at once, real Celery workers, until all is accepted.
 
 The broker is the embedded Valkey, the database the embedded Postgres. The due check is rung as beat
 rings it; Pinterest is the simulator in a process of its own, without a rate limit and only
@@ -38,7 +38,7 @@ GRACE_S = 3.0
 SETTINGS: dict[str, Any] = {
     "flush_messages": 1,
     # messages in one upload at most: some audiences have a few more and need a second one
-    "window_messages": PER_AUDIENCE + 70,
+    "window_messages": PER_AUDIENCE + 35,
     "writes_per_minute": 1_000_000_000,
 }
 
@@ -67,7 +67,12 @@ def measurements(ground: Ground, sizes: Sizes) -> dict[str, Any]:
             harness.tell(name)
             taken[name] = rounds.take(partial(working, settings, crew, logs))
             taken[name]["tasks"] = tasks_in("".join(log.read_text() for log in _logs(crew, logs)))
-    return {"events": rounds.events, "audiences": rounds.audiences, "crews": taken}
+    return {
+        "events": rounds.events,
+        "audiences": rounds.audiences,
+        "chunks": rounds.chunks,
+        "crews": taken,
+    }
 
 
 def tasks_in(log: str) -> dict[str, dict[str, int]]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
+from tests.benchmarks import assumptions, reports
 from tests.benchmarks import fleet as calculation
 from tests.benchmarks.costs import SEEN, Limits, Measured
 from tests.benchmarks.fleet import fleet, fleets, markdown
-from tests.benchmarks.loads import GROUPS, LOADS, Load, requests_per_upload
+from tests.benchmarks.harness import Row, Sizes
+from tests.benchmarks.loads import (
+    DAY,
+    FLUSH_MESSAGES,
+    FLUSHES_A_DAY_BY_AGE,
+    GROUPS,
+    LOADS,
+    Load,
+    requests_per_upload,
+)
 
 COST = Measured(
     stage_us=4.0,
@@ -21,15 +31,20 @@ COST = Measured(
     record_us=1.0,
     request_us=10_000.0,
     upload_us=100_000.0,
-    postgres_event_us=2.0,
-    postgres_chunk_us=5.0,
+    postgres_stage_us=1.5,
+    postgres_stage_chunk_us=3.0,
+    postgres_flush_us=0.5,
+    postgres_flush_chunk_us=2.0,
     postgres_record_us=0.5,
     postgres_request_us=5_000.0,
     postgres_upload_us=20_000.0,
-    wal_event_bytes=50.0,
-    wal_chunk_bytes=200.0,
+    wal_stage_bytes=30.0,
+    wal_stage_chunk_bytes=120.0,
+    wal_image_bytes=20.0,
+    wal_image_chunk_bytes=80.0,
     wal_record_bytes=20.0,
     wal_request_bytes=4_000.0,
+    wal_upload_bytes=10_000.0,
     wire_record_bytes=40.0,
     wire_request_bytes=1_000.0,
     commits_per_request=3.0,
@@ -61,7 +76,7 @@ def test_the_figures_of_one_load_are_those_worked_out_by_hand() -> None:
     assert sized.intake_cores == pytest.approx((0.12 + 0.06) / 0.5)
     assert sized.worker_cores == pytest.approx((0.3 + 0.03 + 0.021 + 0.114 + 0.03) / 0.5)
     assert sized.postgres_cores == pytest.approx((0.06 + 0.015 + 0.0105 + 0.057 + 0.006) / 0.5)
-    assert sized.wal_mb_s == pytest.approx(1.5 + 0.6 + 0.42 + 0.0456)
+    assert sized.wal_mb_s == pytest.approx(1.5 + 0.6 + 0.42 + 0.0456 + 0.003)
     assert sized.commits_s == pytest.approx(34.2 + 3.0)
     assert sized.broker_messages_s == pytest.approx(2.1)
     assert sized.network_mbit_s == pytest.approx((0.84 + 0.0114) * 8)
@@ -114,12 +129,52 @@ def test_every_figure_that_was_seen_says_where_it_comes_from() -> None:
     assert set(SEEN.sources) == figures
 
 
-def test_figures_of_a_file_replace_those_that_were_seen(
+def test_the_command_reckons_with_the_figures_of_a_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calculation.main([])
-    as_seen = capsys.readouterr().out
-    file = tmp_path / "figures.json"
-    file.write_text(json.dumps({"flush_us": 1_000.0}))
-    calculation.main([str(file)])
-    assert capsys.readouterr().out != as_seen
+    calculation.main([str(tmp_path)])
+    as_seen, lacking = capsys.readouterr().out.split("Not measured there")
+    assert "stage_us" in lacking
+    rows = [
+        Row(f"stage, {call} a call: of it {what}", [us], "us")
+        for call, us in (("1k", 500.0), ("10k", 100.0))
+        for what in ("our processor", "waiting")
+    ]
+    reports.write(tmp_path / "steps.json", reports.report({}, Sizes(), rows))
+    calculation.main([str(tmp_path)])
+    measured, lacking = capsys.readouterr().out.split("Not measured there")
+    assert measured != as_seen
+    assert "stage_us" not in lacking
+    assert "flush_us" in lacking
+
+
+# What is taken for granted.
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Limits)])
+def test_every_limit_stands_in_the_table_of_what_is_assumed(name: str) -> None:
+    other = replace(Limits(), **{name: 7.0})
+    assert assumptions.assumptions(other) != assumptions.assumptions(Limits())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PEAK", "FOLDED", "CHUNK_EVENTS", "FLUSH_MESSAGES", "FLUSHES_A_DAY_BY_AGE"),
+        *("UTILISATION", "WRITES_PER_MINUTE"),
+    ],
+)
+def test_every_constant_stands_in_the_table_of_what_is_assumed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = assumptions.assumptions(Limits())
+    monkeypatch.setattr(assumptions, name, 7)
+    after = assumptions.assumptions(Limits())
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+    assert all(why for _, _, why in before)
+
+
+def test_an_audience_is_due_as_the_settings_have_it() -> None:
+    usual = {name: Settings.model_fields[name].default for name in ("flush_messages", "flush_age")}
+    assert usual["flush_messages"] == FLUSH_MESSAGES
+    assert DAY / usual["flush_age"] == FLUSHES_A_DAY_BY_AGE

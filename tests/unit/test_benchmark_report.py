@@ -433,7 +433,15 @@ def _bench() -> dict[str, Any]:
 
 def _crew(rate: float) -> dict[str, Any]:
     cores = {"everybody": 1.9, "workers of flush": 1.0, "postgres": 0.5, "simulator": 0.2}
-    return {"events_per_s": rate, "cores": cores}
+    return {
+        "events_per_s": rate,
+        "requests_per_s": 10.0,
+        "seconds": 2.0,
+        "uploads": 4,
+        "cores": cores,
+        "tasks": {"flush": {"ran": 9}},
+        "wal_bytes_per_event": 80.0,
+    }
 
 
 def _cases() -> Iterator[dict[str, Any]]:
@@ -465,18 +473,20 @@ def figures(tmp_path: Path) -> Path:
     steps = [Row(f"stage: {step}", [us], "us") for step, us in (("pack", 1.0), ("all of it", 3.0))]
     before = [{"path": "stage", "step": "pack", "us_per_event": 2.5}]
     costs = {100_000: [1.0, 1.1], 1_000_000: [1.2, 1.0], 10_000_000: [1.1, 1.3]}
-    crews = {"events": 1_000, "audiences": 3, "crews": {"1 worker": _crew(9e4), "2": _crew(15e4)}}
+    crews = {"1 worker": _crew(9e4), "2 workers": _crew(15e4)}
+    round_of = {"events": 1_000, "audiences": 3, "chunks": 30, "crews": crews}
     backlog = {"events": [10, 20], "due_ms": [1.0, 2.0], "status_ms": [3.0, 4.0]}
     invented = {
         "bench": _bench(),
         "growth": {name: _swept("ours", sweep.unit, costs) for name, sweep in SWEEPS.items()},
         "steps": reports.report(TAKEN, Sizes(), steps),
         "profile-before": before,
-        "workers": _group(crews, _rows_of("1 worker: accepted") + _rows_of("2 workers: accepted")),
+        "workers": _group(
+            round_of, _rows_of("1 worker: accepted") + _rows_of("2 workers: accepted")
+        ),
         "slow-link": _group({"cases": list(_cases())}, _rows_of("share: 0 ms") + MEASURED),
         "small-chunks": _group({"joined": backlog, "as they came": backlog}),
         "bloat": _group({"events": 100, "live_mb": 1.0, "changing_mb": [2.0, 3.0]}),
-        "fleet": {"stage_us": 2.25, "sources": {"stage_us": "an invention"}},
     }
     assert invented.keys() == set(page.FILES)
     for name, report in invented.items():
@@ -496,7 +506,8 @@ def test_with_all_figures_no_block_and_no_drawing_of_the_page_is_left_empty(figu
     assert "| accepted | 20,000 /s | 20,000 /s |" in text
     assert "| deadlocks | 0, <= 0: met | 0, <= 0: met |" in text
     assert "| 0 ms | 5/s |  | 20,000 /s | 0, <= 0: met |" in text
-    assert "| `stage_us` | 2.25 | an invention |" in text
+    assert "| `messages_per_upload` | 2.25 | workers, 2 workers: 9 tasks ran for" in text
+    assert "| `flush_us` | 1.00 | seen before: " in text
     drawn = {path.stem for path in made if path.suffix == ".svg"}
     assert drawn == set(page.DRAWINGS)
     for name in drawn:
@@ -518,6 +529,17 @@ def test_what_was_not_measured_is_said_and_nothing_around_a_block_changes() -> N
     assert page.filled(text, {}, []) == expected
     with pytest.raises(KeyError):
         page.filled("<!-- drawing: cats -->\n<!-- end -->", {}, [])
+
+
+@pytest.mark.parametrize("name", ["workers", "slow-link"])
+def test_no_fleet_is_reckoned_without_the_figures_of_uploads_and_requests(
+    name: str, figures: Path
+) -> None:
+    page_of_it = "<!-- table: fleet -->\n<!-- end -->\n"
+    read = page.read_figures(figures)
+    assert page.NOTHING not in page.filled(page_of_it, read, [])
+    del read[name]
+    assert page.NOTHING in page.filled(page_of_it, read, [])
 
 
 def test_the_same_figures_give_the_same_drawing_and_others_another(figures: Path) -> None:

@@ -55,6 +55,7 @@ def test_every_step_takes_some_of_the_time_and_all_of_them_take_all(ground: Grou
         "stage, 1k a call",
         "stage, 10k a call",
         "flush of 12,000",
+        "flush, 10 a chunk",
         "deliver, 1,900 a request",
         "deliver, 50,000 a request",
     ]

@@ -195,6 +195,7 @@ def test_a_crew_uploads_everything_and_its_figures_are_of_that(
     measured = workers.measurements(ground, Sizes(events=2 * 3 * PER_AUDIENCE))
     taken = measured["crews"]["apart"]
     assert measured["audiences"] == 3
+    assert measured["chunks"] == 3, "one call of 1,500 events"
     assert taken["uploads"] == 3 + taken["second_uploads"]
     assert taken["tasks"]["flush"]["ran"] >= taken["uploads"]
     assert taken["tasks"]["deliver"]["ran"] >= 2 * 3
@@ -253,6 +254,8 @@ def test_a_crew_delivers_at_the_pace_that_the_limit_allows_and_one_list_in_order
         assert 0 < taken["request_p50_ms"] <= taken["request_longest_ms"]
         assert taken["worker_cpu_s"] > 0
     assert several["wal_bytes"] > 0
+    digests = 40 * lanes.DIGEST_BYTES
+    assert digests < several["cutting_wal_bytes_per_request"] < 10 * digests
 
 
 def test_lanes_that_run_dry_are_noticed(ground: Ground) -> None:

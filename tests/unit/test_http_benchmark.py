@@ -151,6 +151,7 @@ def test_the_service_and_the_yardstick_stage_every_event(ground: Ground, tmp_pat
             again = service.take(firehose)
     assert [each.pace.events for each in taken] == [COUNT // 100, COUNT // 5, COUNT, COUNT]
     assert all(0 < each.p50_ms <= each.p99_ms for each in taken)
+    assert taken[-1].cpu_us > 0
     assert paced.pace.events == again.pace.events == 5_000
     assert paced.pace.seconds > 0.9
 
@@ -170,7 +171,7 @@ def test_what_is_lost_on_the_way_is_noticed(ground: Ground) -> None:
 
 
 def test_the_rows_judge_the_share_of_stage_and_the_time_mparticle_allows() -> None:
-    fast, slow = Taken(Pace(10, 1.0), 5, 90), Taken(Pace(10, 3.0), 50, 110)
+    fast, slow = Taken(Pace(10, 1.0), 5, 90), Taken(Pace(10, 3.0), 50, 110, cpu_us=1.5)
     taken = {"10,000 events a call": [slow], "stage, 1 process": [fast]}
     taken |= {"stage, 2 processes": [slow], "mParticle": [slow]}
     sizes = harness.Sizes()
@@ -182,5 +183,6 @@ def test_the_rows_judge_the_share_of_stage_and_the_time_mparticle_allows() -> No
     assert rows["http, 10,000 events a call / stage in 2 processes"].is_met is None
     assert rows["  answers to mParticle, p99"].is_met is False
     assert rows["  answers to 10,000 events a call, p99"].is_met is None
+    assert rows["  CPU of the service for an event, 10,000 events a call"].figures == [1.5]
     unjudged = http_intake._rows(taken, [Pace(1, 1.0)], own, replace(sizes, judged=False))
     assert {row.is_met for row in unjudged} == {None}
