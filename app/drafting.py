@@ -178,8 +178,8 @@ def _all_as_raw(known: _Known, audience: str, flat: list[Any], further: int) -> 
         times = list(map(known.moment, times))
         ordered = sorted(times)
     values = list(map(str.strip, flat[2::3]))
-    columns = bytes(flat[1::3]), times, ordered, values
-    return Draft(known.audience_ids[audience], len(values) - further, *columns)
+    messages = len(values) - further
+    return Draft(known.audience_ids[audience], messages, bytes(flat[1::3]), times, ordered, values)
 
 
 def _all_raw(drafts: Collection[Draft]) -> bool:
@@ -207,8 +207,12 @@ def _judge(
             rejections += refused
     return [
         Draft(
-            *(known.audience_ids[audience], messages[audience]),
-            *(bytes(flags), [*times], sorted(times), [*values]),
+            known.audience_ids[audience],
+            messages[audience],
+            bytes(flags),
+            [*times],
+            sorted(times),
+            [*values],
         )
         for audience, identities in kept.items()
         if identities

@@ -216,10 +216,31 @@ def flush_age(s: Settings) -> sa.ColumnElement[Any]:
 
 def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:
     """The facts of one audience as they stand now."""
+    row = tx.execute(_facts_query(s), {"of_audience": audience_id}).one()
+    return Facts(
+        now=row.now,
+        state=row.state,
+        since=row.since,
+        asked=row.asked,
+        draining=row.draining,
+        waiting_messages=row.messages,
+        lane_records=row.free,
+        held_records=row.held,
+        held_connection=row.held_connection,
+        flush_messages=row.flush_messages,
+        flush_age=row.flush_age,
+        lane_limit=s.lane_limit,
+    )
+
+
+@lru_cache
+def _facts_query(s: Settings) -> sa.Select[Any]:
+    """Put together once, as every flush begins with it."""
+    of_audience = sa.bindparam("of_audience", type_=sa.BigInteger())
     chunk = sa.select(
         sa.func.coalesce(sa.func.sum(staged_chunk.c.message_count), 0).label("messages"),
         sa.func.min(staged_chunk.c.id).label("oldest"),
-    ).where(staged_chunk.c.audience_id == audience_id)
+    ).where(staged_chunk.c.audience_id == of_audience)
     waiting = chunk.subquery()
     held = customer_list.c.held_reason.is_not(None)
     growing = sa.and_(held, customer_list.c.current)
@@ -229,10 +250,10 @@ def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:
             sa.func.coalesce(sa.func.sum(batch.c.record_count).filter(growing), 0).label("held"),
         )
         .join(customer_list, customer_list.c.id == batch.c.customer_list_id)
-        .where(customer_list.c.audience_id == audience_id, batch.c.state == "waiting")
+        .where(customer_list.c.audience_id == of_audience, batch.c.state == "waiting")
         .subquery()
     )
-    row = tx.execute(
+    return (
         sa.select(
             NOW.label("now"),
             audience.c.state,
@@ -250,19 +271,5 @@ def facts_of(tx: sa.Connection, audience_id: int, s: Settings) -> Facts:
         .join(connection, connection.c.id == audience.c.connection_id)
         .join(waiting, sa.true())
         .join(lanes, sa.true())
-        .where(audience.c.id == audience_id)
-    ).one()
-    return Facts(
-        now=row.now,
-        state=row.state,
-        since=row.since,
-        asked=row.asked,
-        draining=row.draining,
-        waiting_messages=row.messages,
-        lane_records=row.free,
-        held_records=row.held,
-        held_connection=row.held_connection,
-        flush_messages=row.flush_messages,
-        flush_age=row.flush_age,
-        lane_limit=s.lane_limit,
+        .where(audience.c.id == of_audience)
     )

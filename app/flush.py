@@ -36,6 +36,17 @@ from app.window import Plan, Window, fix_window, read_and_fold
 
 FAILURES_BEFORE_NARROWING = 5
 
+# put together once, as every flush begins with them
+_OF_AUDIENCE = sa.bindparam("of_audience", type_=sa.BigInteger())
+_PLANNING = (
+    sa.select(connection, audience.c.flush_failures, audience.c.flush_requested_at)
+    .join(audience, audience.c.connection_id == connection.c.id)
+    .where(audience.c.id == _OF_AUDIENCE)
+)
+_CURRENT_LISTS = sa.select(customer_list.c.list_type, customer_list.c.id).where(
+    customer_list.c.audience_id == _OF_AUDIENCE, customer_list.c.current
+)
+
 
 class FlushDied(PinfoldError):
     """Flushes of one chunk killed their worker again and again."""
@@ -106,11 +117,7 @@ def _claim(deployment: Deployment, audience_id: int) -> Plan | None:
             release(tx, audience, claim, **nothing_waits)
             return None
         write_under(tx, audience, claim, flush_failures=audience.c.flush_failures + 1)
-        row = tx.execute(
-            sa.select(connection, audience.c.flush_failures, audience.c.flush_requested_at)
-            .join(audience, audience.c.connection_id == connection.c.id)
-            .where(audience.c.id == audience_id)
-        ).one()
+        row = tx.execute(_PLANNING, {"of_audience": audience_id}).one()
         forward = {ListType.EMAIL: row.forward_email, ListType.MAID: row.forward_device_id}
         list_ids = _lists(tx, audience_id)
         lacking = [kind for kind, wanted in forward.items() if wanted and kind not in list_ids]
@@ -134,11 +141,7 @@ def _claim(deployment: Deployment, audience_id: int) -> Plan | None:
 
 def _lists(tx: sa.Connection, audience_id: int) -> dict[ListType, int]:
     """The ids of the lists that take new uploads."""
-    rows = tx.execute(
-        sa.select(customer_list.c.list_type, customer_list.c.id).where(
-            customer_list.c.audience_id == audience_id, customer_list.c.current
-        )
-    )
+    rows = tx.execute(_CURRENT_LISTS, {"of_audience": audience_id})
     return {ListType(row.list_type): row.id for row in rows}
 
 

@@ -9,9 +9,11 @@ back freezes nothing (reliability, P11).
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.errors import LeaseLost
 from app.settings import Settings
@@ -47,18 +49,24 @@ def try_claim(
     connection: sa.Connection, table: sa.Table, row_id: int, s: Settings, *also: Any
 ) -> Claim | None:
     """Take the lease of one row when it is free, its pause is over and the conditions hold."""
-    epoch = connection.execute(
+    claiming = _claiming(table, s.lease, s.longest_pause).where(*also)
+    epoch = connection.execute(claiming, {"row_id": row_id}).scalar()
+    return None if epoch is None else Claim(row_id, epoch)
+
+
+@lru_cache
+def _claiming(table: sa.Table, lease: float, longest_pause: float) -> ReturningUpdate[Any]:
+    """Put together once, as every flush and every turn begins with it."""
+    return (
         sa.update(table)
         .where(
-            table.c.id == row_id,
-            has_passed(table.c.lease_until, s.lease),
-            has_passed(table.c.not_before, s.longest_pause),
-            *also,
+            table.c.id == sa.bindparam("row_id"),
+            has_passed(table.c.lease_until, lease),
+            has_passed(table.c.not_before, longest_pause),
         )
-        .values(epoch=table.c.epoch + 1, lease_until=NOW + seconds(s.lease))
+        .values(epoch=table.c.epoch + 1, lease_until=NOW + seconds(lease))
         .returning(table.c.epoch)
-    ).scalar()
-    return None if epoch is None else Claim(row_id, epoch)
+    )
 
 
 def write_under(

@@ -15,9 +15,8 @@ MUTATIONS = (
         (
             Edit(
                 "app/window.py",
-                "        .order_by(staged_chunk.c.id)\n",
-                "        .order_by(staged_chunk.c.id)\n"
-                "        .with_for_update(skip_locked=True)\n",
+                "    .order_by(staged_chunk.c.id)\n",
+                "    .order_by(staged_chunk.c.id)\n    .with_for_update(skip_locked=True)\n",
             ),
         ),
         (FLUSH + "test_a_cut_never_passes_over_a_chunk_that_somebody_has_locked",),
@@ -34,8 +33,8 @@ MUTATIONS = (
         (
             Edit(
                 "app/window.py",
-                "        .order_by(staged_chunk.c.id)\n",
-                "        .order_by(staged_chunk.c.id.desc())\n",
+                "    .order_by(staged_chunk.c.id)\n",
+                "    .order_by(staged_chunk.c.id.desc())\n",
             ),
         ),
         (FLUSH + "test_a_bounded_window_takes_the_oldest_chunks",),

@@ -54,7 +54,7 @@ MUTATIONS = (
         (
             Edit(
                 "app/lease.py",
-                "            has_passed(table.c.lease_until, s.lease),\n",
+                "            has_passed(table.c.lease_until, lease),\n",
                 "",
             ),
         ),
