@@ -73,6 +73,11 @@ def _of_one(limits: Limits) -> list[Assumption]:
             "above half, queues grow long at each burst, and no machine is left to lose",
         ),
         (
+            "cores of any other machine",
+            f"{limits.machine_cores:g}",
+            "a plain cloud machine; one that stands by for each that may fail is not counted",
+        ),
+        (
             "cores of one Postgres",
             f"{limits.postgres_cores:g}",
             "one plain cloud machine; this and what follows is rounded, and was not measured here",

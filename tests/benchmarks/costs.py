@@ -120,6 +120,8 @@ COUNTED = ("wire_record_bytes", "wire_request_bytes", "commits_per_request", "co
 class Limits:
     """What one of each can do for long; why, says ``assumptions``. Not measured here."""
 
+    machine_cores: float = 8.0
+    """Of a machine for intake, for workers, or for everything where that is enough."""
     postgres_cores: float = 32.0
     """Of one machine, of which UTILISATION is used."""
     postgres_wal_mb_s: float = 100.0

@@ -45,6 +45,7 @@ class Fleet:
     broker_messages_s: float
     network_mbit_s: float
     databases: int
+    machines: str
     bottleneck: str
 
 
@@ -64,6 +65,7 @@ def fleet(load: Load, records_per_request: int, cost: Measured, limits: Limits) 
         broker_messages_s=at_peak.costs(upload=cost.messages_per_upload),
         network_mbit_s=_wire_bytes(at_peak, cost) * 8 / MB,
         databases=1,
+        machines="",
         bottleneck="",
     )
     return _judged(sized, limits)
@@ -124,7 +126,21 @@ def _judged(sized: Fleet, limits: Limits) -> Fleet:
     return replace(
         sized,
         databases=databases,
+        machines=_machines(sized, databases, limits),
         bottleneck=_in_words(sized, databases, tightest, of_one[tightest]),
+    )
+
+
+def _machines(sized: Fleet, databases: int, limits: Limits) -> str:
+    """How many there are to buy, without one that stands by for each that may fail."""
+    plain = sized.intake_cores + sized.worker_cores
+    if plain + sized.postgres_cores <= limits.machine_cores:
+        return "1 for everything"
+    workers = ceil(plain / limits.machine_cores)
+    brokers = ceil(sized.broker_messages_s / limits.broker_messages_s)
+    return (
+        f"{workers + databases + brokers}: {workers} for intake and workers,"
+        f" {databases} for Postgres, {brokers} for the broker"
     )
 
 
@@ -145,6 +161,7 @@ COLUMNS: dict[str, Callable[[Fleet], str]] = {
     "audiences": lambda each: f"{each.load.audiences:,}",
     "records a request": lambda each: f"{each.records_per_request:,}",
     "connections": lambda each: f"{each.connections:,}",
+    "machines": lambda each: each.machines,
     "intake cores": lambda each: _brief(each.intake_cores),
     "worker cores": lambda each: _brief(each.worker_cores),
     "Postgres cores": lambda each: _brief(each.postgres_cores),

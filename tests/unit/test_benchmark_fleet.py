@@ -110,6 +110,15 @@ def test_the_bottleneck_names_pinterests_limit_first_and_then_what_one_database_
     assert fleet(LOAD, 50_000, COST, slow_broker).bottleneck == "the broker: 3 of them"
 
 
+def test_what_fits_on_one_machine_takes_one_and_else_each_part_has_its_own() -> None:
+    # 0.36 cores of intake, 0.99 of workers, 0.297 of Postgres
+    assert fleet(LOAD, 1_900, COST, Limits()).machines == "1 for everything"
+    small = replace(Limits(), machine_cores=0.5)
+    assert fleet(LOAD, 1_900, COST, small).machines == (
+        "5: 3 for intake and workers, 1 for Postgres, 1 for the broker"
+    )
+
+
 def test_a_small_load_has_no_bottleneck_and_says_what_would_be_the_first() -> None:
     narrow = replace(Limits(), network_mbit_s=1.0)
     said = fleet(Load(1e6, 100), 1_900, COST, narrow).bottleneck
