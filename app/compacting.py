@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from itertools import groupby
+from random import shuffle
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ import sqlalchemy as sa
 from app.copying import array_text
 from app.database import transaction
 from app.deployment import Deployment
-from app.errors import LeaseLost, PinfoldError, Unavailable, kind_and_place
+from app.errors import ConfigError, LeaseLost, PinfoldError, Unavailable, kind_and_place
 from app.folding import ChunkSize
 from app.gate import GATES, GateBusy, close_gate
 from app.joining import join_runs, read_by_index, replace_runs
@@ -84,14 +85,18 @@ def compact_once(deployment: Deployment, stopping: Callable[[], bool] = lambda: 
     """Join small chunks wherever many stand; returns how many chunks there are less.
 
     Audiences that somebody else is at are passed over until the next time, and those whose last
-    flush failed. A body that cannot be opened is never joined with others. Raises Unavailable when
-    Postgres goes away, and at the end StepsFailed where a step failed: it holds up no other one.
+    flush failed. A body that cannot be opened is never joined with others.
+
+    Raises Unavailable when Postgres goes away, ConfigError when the keys do not fit the database,
+    and at the end StepsFailed where a step failed: it holds up no other one.
     """
     if not _begin(deployment):
         return 0
     ends_at = time.monotonic() + BUDGET_S
     taken: list[int | None] = []
-    for spans in _steps(_crowded(deployment)):
+    steps = [*_steps(_crowded(deployment))]
+    shuffle(steps)  # one that takes all the time does so in some passes only
+    for spans in steps:
         if stopping() or time.monotonic() > ends_at:
             break
         taken.append(_take(deployment, spans))
@@ -145,7 +150,7 @@ def _take(deployment: Deployment, spans: list[Span]) -> int | None:
         return _compact(deployment, spans)
     except (GateBusy, LeaseLost):
         return 0
-    except Unavailable:
+    except (Unavailable, ConfigError):
         raise
     except Exception as problem:  # noqa: BLE001 each pass begins with the same step, so it must go on
         log.warning(

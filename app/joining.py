@@ -63,9 +63,10 @@ def join_runs(deployment: Deployment, wanted: list[tuple[int, list[ChunkSize]]])
     """Open the chunks of each audience's run and seal them as one; nothing is replaced yet.
 
     A run with a chunk that is bad is left out, and the log says so. Raises LeaseLost when any chunk
-    is gone.
+    is gone, and ConfigError when the keys do not fit the database.
     """
     ids = [(audience_id, [chunk.id for chunk in run]) for audience_id, run in wanted]
+    keyring = deployment.keyring  # a wrong key ends it here, and is not taken for a bad chunk
     with transaction(deployment.engine) as tx:
         read_by_index(tx)
         bodies = read_bodies(tx, _READ, _columns(ids)[:2])
@@ -76,7 +77,7 @@ def join_runs(deployment: Deployment, wanted: list[tuple[int, list[ChunkSize]]])
     for (audience_id, run), (_, run_ids) in zip(wanted, ids, strict=True):
         sealed = [*islice(unread, len(run))]
         try:
-            body = _joined(deployment.keyring, audience_id, run, sealed)
+            body = _joined(keyring, audience_id, run, sealed)
             joined.append(Joined(audience_id, run_ids, body))
         except (ConfigError, UnreadableBody) as problem:
             bad.append(f"of audience {audience_id}: {problem}")

@@ -1,4 +1,7 @@
-"""Sweeps: when each recurring step last ended, and what it found."""
+"""Sweeps: when each recurring step last ended, and what it found.
+
+Compacting may take longer than its rest: it notes when it began, and finds nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ _AGO = sa.select(NOW - sweep.c.finished_at).where(sweep.c.name == sa.bindparam("
 
 
 def may_begin(tx: sa.Connection, name: str, lock: int, rest: timedelta) -> bool:
-    """Whether a recurring step is at its turn: nobody else is at it, and none ended just now.
+    """Whether a recurring step is at its turn: nobody else begins it, and none was noted just now.
 
-    Nobody else begins it until this transaction ends. Passes that piled up while workers were
+    Nobody else does until this transaction ends. Passes that piled up while workers were
     down thus cost next to nothing, without an expiry that would compare the clocks of two hosts.
     """
     if not tx.execute(sa.select(sa.func.pg_try_advisory_xact_lock(lock))).scalar():
@@ -31,7 +34,7 @@ def ended_ago(tx: sa.Connection, name: str) -> timedelta | None:
 
 
 def note_sweep(tx: sa.Connection, name: str, found: int) -> None:
-    """Remember that a recurring step ended now, for `status` and `doctor`."""
+    """Remember when a recurring step was at it last, and what it found."""
     updated = tx.execute(
         sa.update(sweep).where(sweep.c.name == name).values(finished_at=NOW, found=found)
     )

@@ -8,13 +8,15 @@ from app.errors import ConfigError
 from app.settings import load_settings
 from workers.configuration import configuration
 from workers.ending import end_undisturbed
+from workers.mistakes import Step
 from workers.reconnecting import mend_redis_transport
 
 
 def create_app() -> Celery:
     try:
         settings = load_settings()
-        celery_app = Celery("pinfold", include=["workers.tasks", "workers.process"])
+        include = ["workers.tasks", "workers.process"]
+        celery_app = Celery("pinfold", task_cls=Step, include=include)
         celery_app.conf.update(configuration(settings))
     except ConfigError as problem:
         raise SystemExit(f"pinfold: {problem}") from None

@@ -204,6 +204,7 @@ def test_canaries_of_a_run_with_every_trouble_in_postgres_are_found_nowhere(site
     with refusing(fleet, "batch", "record_count < 0"):
         fleet.beat()  # not before, or all could be cut already
         happens(partial(has_failed, fleet, "pinfold.flush"))
+    assert "Mistake('CheckViolation at " in read_log(fleet.directory / "worker.log")
     with refusing(fleet, "attempt", "state = 'in_flight'"):
         happens(partial(has_failed, fleet, "pinfold.deliver"))
     happens(lambda: any(row["state"] == "FAILURE" for row in task_table(flower)))

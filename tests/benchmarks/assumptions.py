@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.benchmarks.costs import Limits
 from tests.benchmarks.fleet import REQUEST_SIZES, UTILISATION, WRITES_PER_MINUTE
 from tests.benchmarks.loads import (
+    CALL_EVENTS,
     CHUNK_EVENTS,
     FLUSH_MESSAGES,
     FLUSHES_A_DAY_BY_AGE,
@@ -38,13 +39,16 @@ def _of_the_load() -> list[Assumption]:
             "events of one audience in one call, a chunk",
             f"{CHUNK_EVENTS}",
             "a call of an export holds hundreds; webhooks hold one each, and then intake and the "
-            "log of Postgres cost several times as much",
+            "log of Postgres cost several times as much. Both are counted: that small chunks are "
+            "joined while they wait, as if each held one event, and that the flush finds them as "
+            "they came",
         ),
+        ("events of one call, which is a commit", f"{CALL_EVENTS}", "likewise"),
         ("messages that make an audience due", f"{FLUSH_MESSAGES:,}", "`PINFOLD_FLUSH_MESSAGES`"),
         (
             "uploads of an audience a day, at least",
             f"{FLUSHES_A_DAY_BY_AGE}",
-            "every 3 hours, `PINFOLD_FLUSH_AGE`, if anything waits",
+            "every 3 hours, `PINFOLD_FLUSH_AGE`, if anything waits; no more at the peak",
         ),
         (
             "parts of an upload",
@@ -97,5 +101,9 @@ def _of_one(limits: Limits) -> list[Assumption]:
             f"{limits.broker_messages_s:,.0f}/s",
             "RabbitMQ's quorum queues; Valkey does several times as many",
         ),
-        ("network", f"{limits.network_mbit_s:,.0f} Mbit/s", "half of 10 Gbit/s"),
+        (
+            "the way to Pinterest",
+            f"{limits.network_mbit_s:,.0f} Mbit/s",
+            "half of 10 Gbit/s; what comes in, and goes to Postgres and back, is not counted",
+        ),
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from tests.benchmarks.costs import COUNTED, SEEN, Measured
@@ -17,10 +17,10 @@ from tests.benchmarks.evidence import Cost, Costs, Figures, NotMeasured, figure,
 from tests.benchmarks.harness import brief
 from tests.benchmarks.http_intake import CPU_OF_SERVICE
 from tests.benchmarks.slow_link import RECORDS
-from tests.benchmarks.steps import PROCESSOR, SMALL_CHUNKS, WAITING
+from tests.benchmarks.steps import PROCESSOR, SMALL_CHUNKS, WAITING, WATCHING
 from tests.benchmarks.upload_costs import uploading
 
-FILES = ("bench", "steps", "slow-link", "workers")
+FILES = ("bench", "steps", "slow-link", "small-chunks", "workers")
 """The reports that formulas take figures from."""
 FEW, MANY = 10, 100
 """Events to a chunk, as calls of 1,000 and of 10,000 over 100 audiences make them."""
@@ -33,7 +33,7 @@ def costs_from(figures: Figures) -> Measured:
     cost = replace(SEEN, sources={name: _as_seen(name) for name in SEEN.sources})
     # an upload comes last: what its parts cost is taken off what it took
     for formula in (
-        *(_staging, _staging_over_http, _flushing, _log_of_chunks),
+        *(_staging, _staging_over_http, _joining, _flushing, _log_of_chunks),
         *(_delivering, _log_of_delivery, uploading),
     ):
         with suppress(NotMeasured):
@@ -78,6 +78,19 @@ def _staging_over_http(figures: Figures, cost: Measured) -> Costs:
     return {"stage_us": Cost(max(0.0, us - cost.stage_chunk_us / MANY), source)}
 
 
+def _joining(figures: Figures, _: Measured) -> Costs:
+    joined = figure(figures, "small-chunks", "measured", "joined")
+    us, own, log = (
+        mean(figure(joined, name)) for name in ("joining_us", "joining_cpu_us", "joining_wal_bytes")
+    )
+    said = f"small-chunks: joining single events, {len(figure(joined, 'events'))} passes"
+    return {
+        "join_us": Cost(own, f"{said}: our processor, on average"),
+        "postgres_join_us": Cost(max(0.0, us - own), f"{said}: waiting for Postgres, on average"),
+        "wal_join_bytes": Cost(log, f"{said}: WAL, on average"),
+    }
+
+
 def _flushing(figures: Figures, _: Measured) -> Costs:
     events = figure(figures, "steps", "sizes", "events")
     paths = (SMALL_CHUNKS, f"flush of {events:,}")
@@ -88,11 +101,20 @@ def _flushing(figures: Figures, _: Measured) -> Costs:
 
 
 def _of_paths(figures: Figures, paths: tuple[str, str], step: str, names: tuple[str, str]) -> Costs:
-    few, many = (median(row(figures, "steps", f"{path}: {step}").figures) for path in paths)
+    few, many = (_of_path(figures, path, step) for path in paths)
     what = f"steps: {' and '.join(paths)}, {step.removeprefix('of it ')}"
     if step == WAITING:
         what += " (for Postgres: the disk is in it, what Postgres does meanwhile is not)"
+    else:
+        what += " without the stopwatch"
     return _of_chunks(what, "us", few, many, names)
+
+
+def _of_path(figures: Figures, path: str, step: str) -> float:
+    us = median(row(figures, "steps", f"{path}: {step}").figures)
+    if step == PROCESSOR:
+        us -= median(row(figures, "steps", f"{path}: {WATCHING}").figures)
+    return max(0.0, us)
 
 
 def _log_of_chunks(figures: Figures, _: Measured) -> Costs:
@@ -102,7 +124,7 @@ def _log_of_chunks(figures: Figures, _: Measured) -> Costs:
 
     written = "WAL of an event, staged and deleted, 1k", "WAL of an event, staged and deleted, 10k"
     kept = "disk of an event, 1k a call", "disk of an event, 10k a call"
-    whole = ": its pages, which are logged whole when it is deleted after a checkpoint"
+    whole = ": its pages, most of which are logged whole when it is deleted after a checkpoint"
     return {
         **costs(written, "", ("wal_stage_bytes", "wal_stage_chunk_bytes")),
         **costs(kept, whole, ("wal_image_bytes", "wal_image_chunk_bytes")),

@@ -9,7 +9,7 @@ sized for the peak, and for half of what the machines could do.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -27,6 +27,9 @@ WRITES_PER_MINUTE = 400
 """Of one connection, which is a person and an app."""
 REQUEST_SIZES = (1_900, 50_000)
 """Records."""
+
+Used = Mapping[str, float]
+"""How much of one is used, by what it is."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def fleet(load: Load, records_per_request: int, cost: Measured, limits: Limits) 
         worker_cores=_cores(_workers_us(at_peak, cost)),
         postgres_cores=_cores(_postgres_us(at_peak, cost)),
         wal_mb_s=_wal_bytes(at_peak, cost) / MB,
-        commits_s=at_peak.costs(request=cost.commits_per_request, upload=cost.commits_per_upload),
+        commits_s=_commits(at_peak, cost),
         broker_messages_s=at_peak.costs(upload=cost.messages_per_upload),
         network_mbit_s=_wire_bytes(at_peak, cost) * 8 / MB,
         databases=1,
@@ -78,7 +81,7 @@ def _cores(us: float) -> float:
 
 def _workers_us(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.flush_us,
+        event=cost.join_us + cost.flush_us,
         chunk=cost.flush_chunk_us,
         record=cost.record_us,
         request=cost.request_us,
@@ -88,7 +91,7 @@ def _workers_us(at_peak: Amounts, cost: Measured) -> float:
 
 def _postgres_us(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.postgres_stage_us + cost.postgres_flush_us,
+        event=cost.postgres_stage_us + cost.postgres_join_us + cost.postgres_flush_us,
         chunk=cost.postgres_stage_chunk_us + cost.postgres_flush_chunk_us,
         record=cost.postgres_record_us,
         request=cost.postgres_request_us,
@@ -98,11 +101,19 @@ def _postgres_us(at_peak: Amounts, cost: Measured) -> float:
 
 def _wal_bytes(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.wal_stage_bytes + cost.wal_image_bytes,
+        event=cost.wal_stage_bytes + cost.wal_join_bytes + cost.wal_image_bytes,
         chunk=cost.wal_stage_chunk_bytes + cost.wal_image_chunk_bytes,
         record=cost.wal_record_bytes,
         request=cost.wal_request_bytes,
         upload=cost.wal_upload_bytes,
+    )
+
+
+def _commits(at_peak: Amounts, cost: Measured) -> float:
+    return at_peak.costs(
+        call=cost.commits_per_call,
+        request=cost.commits_per_request,
+        upload=cost.commits_per_upload,
     )
 
 
@@ -117,24 +128,23 @@ def _judged(sized: Fleet, limits: Limits) -> Fleet:
         "the log of Postgres": sized.wal_mb_s / limits.postgres_wal_mb_s,
         "the commits of Postgres": sized.commits_s / limits.postgres_commits_s,
     }
-    of_one = of_one_database | {
+    others = {
         "the broker": sized.broker_messages_s / limits.broker_messages_s,
-        "the network": sized.network_mbit_s / limits.network_mbit_s,
+        "the way to Pinterest": sized.network_mbit_s / limits.network_mbit_s,
     }
     databases = ceil(max(of_one_database.values()))
-    tightest = max(of_one, key=lambda name: of_one[name])
     return replace(
         sized,
         databases=databases,
         machines=_machines(sized, databases, limits),
-        bottleneck=_in_words(sized, databases, tightest, of_one[tightest]),
+        bottleneck=_in_words(sized, databases, of_one_database, others),
     )
 
 
 def _machines(sized: Fleet, databases: int, limits: Limits) -> str:
     """How many there are to buy, without one that stands by for each that may fail."""
     plain = sized.intake_cores + sized.worker_cores
-    if plain + sized.postgres_cores <= limits.machine_cores:
+    if databases == 1 and plain + sized.postgres_cores <= limits.machine_cores:
         return "1 for everything"
     workers = ceil(plain / limits.machine_cores)
     brokers = ceil(sized.broker_messages_s / limits.broker_messages_s)
@@ -144,16 +154,21 @@ def _machines(sized: Fleet, databases: int, limits: Limits) -> str:
     )
 
 
-def _in_words(sized: Fleet, databases: int, tightest: str, used: float) -> str:
+def _in_words(sized: Fleet, databases: int, of_one_database: Used, others: Used) -> str:
     """Pinterest's limit asks for people and accounts, which no machine can replace: it is first."""
     words = []
     if sized.connections > 1:
         words.append(f"Pinterest's limit: {sized.connections:,} connections")
     if databases > 1:
-        words.append(f"{tightest}: {databases} databases, each with a share of the connections")
-    elif used > 1:
-        words.append(f"{tightest}: {ceil(used)} of them")
-    return "; then ".join(words) or f"none; first would be {tightest}, at {used:.2%} of one"
+        first, _ = _tightest(of_one_database)
+        words.append(f"{first}: {databases} databases, each with a share of the connections")
+    words += [f"{name}: {ceil(used)} of them" for name, used in others.items() if used > 1]
+    first, used = _tightest({**of_one_database, **others})
+    return "; then ".join(words) or f"none; first would be {first}, at {used:.2%} of one"
+
+
+def _tightest(used: Used) -> tuple[str, float]:
+    return max(used.items(), key=lambda each: each[1])
 
 
 COLUMNS: dict[str, Callable[[Fleet], str]] = {
@@ -168,7 +183,7 @@ COLUMNS: dict[str, Callable[[Fleet], str]] = {
     "WAL MB/s": lambda each: _brief(each.wal_mb_s),
     "commits/s": lambda each: _brief(each.commits_s),
     "broker messages/s": lambda each: _brief(each.broker_messages_s),
-    "network Mbit/s": lambda each: _brief(each.network_mbit_s),
+    "Mbit/s to Pinterest": lambda each: _brief(each.network_mbit_s),
     "bottleneck": lambda each: each.bottleneck,
 }
 

@@ -33,6 +33,9 @@ from tests.benchmarks.textbook import Base
 LASTING = "/var/tmp"
 """Temporary too, but kept over a restart, so never in memory by custom."""
 IN_MEMORY = {"tmpfs", "ramfs"}
+LOG_END = "SELECT pg_current_wal_insert_lsn()"
+LOGGED = "SELECT (pg_current_wal_insert_lsn() - %s::pg_lsn)::float8"
+"""Bytes of log since it ended there."""
 
 
 @dataclass(frozen=True)

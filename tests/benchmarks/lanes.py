@@ -11,7 +11,7 @@ from app.pinterest.pacing import MINUTE, spacing
 from tests.benchmarks.delivery_crew import Crew
 from tests.benchmarks.end_to_end import deliver_everything
 from tests.benchmarks.http_intake import percentile
-from tests.benchmarks.installation import Place, activate_all
+from tests.benchmarks.installation import LOG_END, LOGGED, Place, activate_all
 from tests.benchmarks.watching import cpu_seconds
 
 WRITES_PER_MINUTE = 400
@@ -21,9 +21,6 @@ SEVERAL = 8
 SPARE = 1.5
 """Requests in the lanes of a case, over what the limit allows in its time."""
 DIGEST_BYTES = 20
-LOG_END = "SELECT pg_current_wal_insert_lsn()"
-LOGGED = "SELECT (pg_current_wal_insert_lsn() - %s::pg_lsn)::float8"
-"""Bytes of log since it ended there."""
 
 _FILL = """
     WITH cut AS (

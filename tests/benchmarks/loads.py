@@ -15,6 +15,7 @@ FOLDED = 0.3
 """Of identities: these are never sent."""
 CHUNK_EVENTS = 10
 """Of one audience in one call."""
+CALL_EVENTS = 100
 FLUSH_MESSAGES = 100_000
 FLUSHES_A_DAY_BY_AGE = 8
 GROUPS = {"EMAIL, ADD": 0.48, "EMAIL, REMOVE": 0.12, "MAID, ADD": 0.32, "MAID, REMOVE": 0.08}
@@ -26,11 +27,16 @@ class Load(NamedTuple):
     audiences: int
 
     @property
-    def uploads_a_day(self) -> float:
-        """By count where 100,000 wait within 3 hours, else by age."""
-        by_age = float(self.audiences * FLUSHES_A_DAY_BY_AGE)
-        by_count = self.events_a_day / FLUSH_MESSAGES
-        return max(min(by_age, self.events_a_day), by_count)
+    def events_at_peak(self) -> float:
+        """A second."""
+        return self.events_a_day / DAY * PEAK
+
+    @property
+    def uploads_at_peak(self) -> float:
+        """A second: by count where 100,000 wait within 3 hours, else by age, at any hour alike."""
+        by_age = self.audiences * FLUSHES_A_DAY_BY_AGE / DAY
+        by_count = self.events_at_peak / FLUSH_MESSAGES
+        return min(self.events_at_peak, max(by_age, by_count))
 
 
 LOADS = (Load(1e6, 100), Load(100e6, 1_000), Load(10e9, 10_000))
@@ -39,6 +45,7 @@ LOADS = (Load(1e6, 100), Load(100e6, 1_000), Load(10e9, 10_000))
 class Amounts(NamedTuple):
     """How many of each there are: in a second of the peak, or in one upload."""
 
+    calls: float
     events: float
     chunks: float
     records: float
@@ -48,6 +55,7 @@ class Amounts(NamedTuple):
     def costs(
         self,
         *,
+        call: float = 0,
         event: float = 0,
         chunk: float = 0,
         record: float = 0,
@@ -56,7 +64,8 @@ class Amounts(NamedTuple):
     ) -> float:
         """What they cost together, from what one of each costs."""
         return (
-            self.events * event
+            self.calls * call
+            + self.events * event
             + self.chunks * chunk
             + self.records * record
             + self.requests * request
@@ -66,11 +75,11 @@ class Amounts(NamedTuple):
 
 def peak(load: Load, records_per_request: int) -> Amounts:
     """What there is of each in a second of it."""
-    events = load.events_a_day / DAY * PEAK
+    events, uploads = load.events_at_peak, load.uploads_at_peak
     records = events * (1 - FOLDED)
-    uploads = load.uploads_a_day / DAY * PEAK
     requests = uploads * requests_per_upload(records / uploads, records_per_request)
-    return Amounts(events, events / CHUNK_EVENTS, records, requests, uploads)
+    calls, chunks = events / CALL_EVENTS, events / CHUNK_EVENTS
+    return Amounts(calls, events, chunks, records, requests, uploads)
 
 
 def requests_per_upload(records: float, records_per_request: int) -> int:

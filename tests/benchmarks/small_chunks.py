@@ -25,7 +25,7 @@ from tests.benchmarks import harness
 from tests.benchmarks.due_check import Waiting
 from tests.benchmarks.events import START_US
 from tests.benchmarks.harness import Row, Sizes, at_most
-from tests.benchmarks.installation import Ground, Place
+from tests.benchmarks.installation import LOG_END, LOGGED, Ground, Place
 
 PORTIONS = 10
 SHARE = 10
@@ -51,6 +51,7 @@ class Grown:
     joining_us: list[float] = field(default_factory=list)
     """For each event of the portion, and of it what this process computed."""
     joining_cpu_us: list[float] = field(default_factory=list)
+    joining_wal_bytes: list[float] = field(default_factory=list)
 
 
 class SingleEvents:
@@ -107,10 +108,12 @@ def grow(backlog: SingleEvents, portion: int, *, joined: bool) -> Grown:
         backlog.vacuum()
         if joined:
             backlog.wait_a_minute()
+            log_start = backlog.place.ask(LOG_END)
             start, computing = perf_counter(), process_time()
             compact_once(backlog.place.deployment)
             grown.joining_us.append((perf_counter() - start) / portion * 1e6)
             grown.joining_cpu_us.append((process_time() - computing) / portion * 1e6)
+            grown.joining_wal_bytes.append(backlog.place.ask(LOGGED, log_start) / portion)
             backlog.vacuum()
         grown.events.append(portion * number)
         grown.chunks.append(backlog.chunks())
@@ -164,4 +167,5 @@ def rows(measured: dict[str, Any]) -> list[Row]:
         Row("  chunks that remain", [float(joined.chunks[-1])], "chunks"),
         Row("  joining the last portion, an event", joined.joining_us[-1:], "us"),
         Row("  of it our processor", joined.joining_cpu_us[-1:], "us"),
+        Row("  WAL of joining the last portion, an event", joined.joining_wal_bytes[-1:], "B"),
     ]

@@ -39,11 +39,12 @@ def _messages(crew: Mapping[str, Any]) -> Cost:
 
 
 def _one_upload(measured: Mapping[str, Any], crew: Mapping[str, Any]) -> Amounts:
-    """Its records are as many as its events: in that sample hardly any fold."""
+    """Staged before, so without calls; its records are its events: hardly any fold there."""
     uploads = figure(crew, "uploads")
     events = figure(measured, "events") / uploads
     requests = figure(crew, "requests_per_s") * figure(crew, "seconds") / uploads
-    return Amounts(events, figure(measured, "chunks") / uploads, events, requests, uploads=1)
+    chunks = figure(measured, "chunks") / uploads
+    return Amounts(0, events, chunks, records=events, requests=requests, uploads=1)
 
 
 def _explained(one: Amounts, cost: Measured) -> tuple[float, float, float]:

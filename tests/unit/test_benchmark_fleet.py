@@ -26,39 +26,43 @@ from tests.benchmarks.loads import (
 COST = Measured(
     stage_us=4.0,
     stage_chunk_us=20.0,
-    flush_us=10.0,
+    join_us=4.0,
+    flush_us=6.0,
     flush_chunk_us=10.0,
     record_us=1.0,
     request_us=10_000.0,
     upload_us=100_000.0,
     postgres_stage_us=1.5,
     postgres_stage_chunk_us=3.0,
-    postgres_flush_us=0.5,
+    postgres_join_us=0.2,
+    postgres_flush_us=0.3,
     postgres_flush_chunk_us=2.0,
     postgres_record_us=0.5,
     postgres_request_us=5_000.0,
     postgres_upload_us=20_000.0,
     wal_stage_bytes=30.0,
     wal_stage_chunk_bytes=120.0,
-    wal_image_bytes=20.0,
+    wal_join_bytes=12.0,
+    wal_image_bytes=8.0,
     wal_image_chunk_bytes=80.0,
     wal_record_bytes=20.0,
     wal_request_bytes=4_000.0,
     wal_upload_bytes=10_000.0,
     wire_record_bytes=40.0,
     wire_request_bytes=1_000.0,
+    commits_per_call=1.0,
     commits_per_request=3.0,
     commits_per_upload=10.0,
     messages_per_upload=7.0,
 )
 LOAD = Load(864e6, 100)
-"""10,000 events a second, 30,000 at the peak; 8,640 uploads a day by count, 0.3 a second."""
+"""10,000 events a second, 30,000 at the peak; 0.3 uploads a second then, by count."""
 
 
 def test_an_audience_is_uploaded_by_count_where_enough_waits_and_else_by_age() -> None:
-    assert LOAD.uploads_a_day == 8_640
-    assert Load(1e6, 100).uploads_a_day == 800
-    assert Load(500, 100).uploads_a_day == 500, "no more than there are events"
+    assert LOAD.uploads_at_peak == pytest.approx(0.3)
+    assert Load(1e6, 100).uploads_at_peak * DAY == pytest.approx(800), "at any hour alike"
+    assert Load(100, 100).uploads_at_peak * DAY == pytest.approx(300), "no more than events"
 
 
 def test_the_last_request_of_each_group_of_an_upload_is_not_full() -> None:
@@ -77,7 +81,7 @@ def test_the_figures_of_one_load_are_those_worked_out_by_hand() -> None:
     assert sized.worker_cores == pytest.approx((0.3 + 0.03 + 0.021 + 0.114 + 0.03) / 0.5)
     assert sized.postgres_cores == pytest.approx((0.06 + 0.015 + 0.0105 + 0.057 + 0.006) / 0.5)
     assert sized.wal_mb_s == pytest.approx(1.5 + 0.6 + 0.42 + 0.0456 + 0.003)
-    assert sized.commits_s == pytest.approx(34.2 + 3.0)
+    assert sized.commits_s == pytest.approx(300 + 34.2 + 3.0)
     assert sized.broker_messages_s == pytest.approx(2.1)
     assert sized.network_mbit_s == pytest.approx((0.84 + 0.0114) * 8)
     assert sized.databases == 1
@@ -108,6 +112,11 @@ def test_the_bottleneck_names_pinterests_limit_first_and_then_what_one_database_
     )
     slow_broker = replace(Limits(), broker_messages_s=1.0)
     assert fleet(LOAD, 50_000, COST, slow_broker).bottleneck == "the broker: 3 of them"
+    both = replace(narrow, broker_messages_s=1.0)
+    assert fleet(LOAD, 50_000, COST, both).bottleneck == (
+        "the log of Postgres: 6 databases, each with a share of the connections; then the broker: "
+        "3 of them"
+    )
 
 
 def test_what_fits_on_one_machine_takes_one_and_else_each_part_has_its_own() -> None:
@@ -117,12 +126,14 @@ def test_what_fits_on_one_machine_takes_one_and_else_each_part_has_its_own() -> 
     assert fleet(LOAD, 1_900, COST, small).machines == (
         "5: 3 for intake and workers, 1 for Postgres, 1 for the broker"
     )
+    narrow = replace(Limits(), postgres_wal_mb_s=0.5)
+    assert fleet(LOAD, 1_900, COST, narrow).machines.startswith("8: ")
 
 
 def test_a_small_load_has_no_bottleneck_and_says_what_would_be_the_first() -> None:
     narrow = replace(Limits(), network_mbit_s=1.0)
     said = fleet(Load(1e6, 100), 1_900, COST, narrow).bottleneck
-    assert said.startswith("none; first would be the network, at ")
+    assert said.startswith("none; first would be the way to Pinterest, at ")
 
 
 def test_the_table_has_a_row_for_every_load_at_both_request_sizes() -> None:
@@ -147,7 +158,7 @@ def test_the_command_reckons_with_the_figures_of_a_directory(
     rows = [
         Row(f"stage, {call} a call: of it {what}", [us], "us")
         for call, us in (("1k", 500.0), ("10k", 100.0))
-        for what in ("our processor", "waiting")
+        for what in ("our processor", "the stopwatch, about", "waiting")
     ]
     reports.write(tmp_path / "steps.json", reports.report({}, Sizes(), rows))
     calculation.main([str(tmp_path)])

@@ -47,7 +47,7 @@ def test_beside_it_the_same_backlog_is_left_as_it_came(ground: Ground) -> None:
 def test_the_rows_say_whether_twice_the_backlog_costs_more() -> None:
     flat, steep = [10.0] * PORTIONS, [float(number) for number in range(1, PORTIONS + 1)]
     numbers = list(range(1, PORTIONS + 1))
-    grown = asdict(Grown(numbers, numbers, flat, steep, flat, flat))
+    grown = asdict(Grown(numbers, numbers, flat, steep, flat, flat, flat))
     measured = {"joined": grown, "as they came": grown, "audiences": 10, "judged": True}
     told = {row.what.strip(): row for row in small_chunks.rows(measured)}
     assert told["due check, twice the backlog"].is_met
