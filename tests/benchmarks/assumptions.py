@@ -40,8 +40,7 @@ def _of_the_load() -> list[Assumption]:
             f"{CHUNK_EVENTS}",
             "a call of an export holds hundreds; webhooks hold one each, and then intake and the "
             "log of Postgres cost several times as much. Both are counted: that small chunks are "
-            "joined while they wait, as if each held one event, and that the flush finds them as "
-            "they came",
+            "joined while they wait, and that the flush finds them as they came",
         ),
         ("events of one call, which is a commit", f"{CALL_EVENTS}", "likewise"),
         ("messages that make an audience due", f"{FLUSH_MESSAGES:,}", "`PINFOLD_FLUSH_MESSAGES`"),

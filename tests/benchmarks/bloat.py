@@ -2,13 +2,16 @@
 
 Nothing is sent: one statement settles what was flushed into the lanes. Nothing waits after a cycle,
 so all that the tables of the backlog and of the lane still take is space that was not reclaimed.
-Autovacuum does it by itself, as set in the stacks; no cycle waits for it. History is no bloat and
-is measured by the row: receipts, uploads and settled batches stay until they are purged.
+Autovacuum does it by itself, as set in the stacks; no cycle waits for it. Between two of its visits
+many cycles go by here, where there would be one in three hours: space can only be used again after
+a visit, so what was staged between two of them is what the tables are held against. History is no
+bloat and is measured by the row: receipts, uploads and settled batches stay until they are purged.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from time import monotonic
 from typing import Any
 
 from app.flush import flush_once
@@ -29,6 +32,7 @@ SETTLED = 20
 """Cycles after which the tables should not grow any more."""
 CHANGING = ("staged_chunk", "audience", "customer_list")
 """Tables whose rows come and go, or change."""
+NAPTIME = "autovacuum_naptime"
 HISTORY = ("receipt", "upload", "batch")
 
 
@@ -37,6 +41,8 @@ class Cycles:
     live_mb: float = 0.0
     """What the backlog of one cycle takes, as staged into an empty table."""
     changing_mb: list[float] = field(default_factory=list)
+    cycles_between_visits: float = 0.0
+    """Of autovacuum, as it is set."""
     history_bytes_per_event: float = 0.0
 
 
@@ -45,6 +51,7 @@ def run_cycles(place: Place, sample: Sample, count: int) -> Cycles:
     deployment = place.deployment
     audience_ids = activate_all(place, len(sample.upstream_ids))
     taken, intake = Cycles(), Intake(deployment, "benchmark")
+    began = monotonic()
     for number in range(count):
         for events in sample.calls(PER_CALL):
             stage(intake, events)
@@ -56,6 +63,8 @@ def run_cycles(place: Place, sample: Sample, count: int) -> Cycles:
         taken.changing_mb.append(_megabytes(place, CHANGING))
         if number % 10 == 9:
             harness.tell(f"{number + 1} cycles: {taken.changing_mb[-1]:.1f} MB")
+    visits_s = place.ask("SELECT setting::float8 FROM pg_settings WHERE name = %s", NAPTIME)
+    taken.cycles_between_visits = visits_s * count / (monotonic() - began)
     events_in_all = sample.count * count
     taken.history_bytes_per_event = _megabytes(place, HISTORY) * (1 << 20) / events_in_all
     return taken
@@ -81,18 +90,20 @@ def measure(ground: Ground, sizes: Sizes) -> list[Row]:
 
 def rows(measured: dict[str, Any]) -> list[Row]:
     sizes, live, judged = measured["changing_mb"], measured["live_mb"], measured["judged"]
+    between = live * max(1.0, measured["cycles_between_visits"])
     before = min(SETTLED, len(sizes) // 2)
     settled = sizes[before:]
     return [
         Row(
             f"empty tables after staging and flushing {measured['events']:,} events"
-            f" {len(sizes)} times / one backlog",
-            [sizes[-1] / live],
+            f" {len(sizes)} times / what is staged between two visits of autovacuum",
+            [sizes[-1] / between],
             "x",
-            at_most(10) if judged else None,
+            at_most(2) if judged else None,
             ours=f"{sizes[-1]:.1f} MB",
-            yardstick=f"{live:.1f} MB",
+            yardstick=f"{between:.1f} MB",
         ),
+        Row("  / one backlog", [sizes[-1] / live], "x", yardstick=f"{live:.1f} MB"),
         Row(
             f"  the most after {before} cycles / the most before",
             [max(settled) / max(sizes[:before])],

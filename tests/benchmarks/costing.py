@@ -85,9 +85,11 @@ def _joining(figures: Figures, _: Measured) -> Costs:
     )
     said = f"small-chunks: joining single events, {len(figure(joined, 'events'))} passes"
     return {
-        "join_us": Cost(own, f"{said}: our processor, on average"),
-        "postgres_join_us": Cost(max(0.0, us - own), f"{said}: waiting for Postgres, on average"),
-        "wal_join_bytes": Cost(log, f"{said}: WAL, on average"),
+        "join_chunk_us": Cost(own, f"{said}: our processor, on average"),
+        "postgres_join_chunk_us": Cost(
+            max(0.0, us - own), f"{said}: waiting for Postgres, on average"
+        ),
+        "wal_join_chunk_bytes": Cost(log, f"{said}: WAL, on average"),
     }
 
 

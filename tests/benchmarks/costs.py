@@ -13,8 +13,8 @@ class Measured:
     """Of intake, per event: from the body to the commit."""
     stage_chunk_us: float
     """Of intake, per chunk: the events of one call for one audience."""
-    join_us: float
-    """Of a worker that joins small chunks, per event: all times that it is packed anew."""
+    join_chunk_us: float
+    """Of a worker that joins small chunks, per chunk: all times that it is packed anew."""
     flush_us: float
     """Of a worker that flushes, per event."""
     flush_chunk_us: float
@@ -26,7 +26,7 @@ class Measured:
     """Of workers, per upload: the tasks, also those that find nothing to do."""
     postgres_stage_us: float
     postgres_stage_chunk_us: float
-    postgres_join_us: float
+    postgres_join_chunk_us: float
     postgres_flush_us: float
     """Read, cut and deleted, per event."""
     postgres_flush_chunk_us: float
@@ -36,7 +36,7 @@ class Measured:
     wal_stage_bytes: float
     """Staged and deleted, per event."""
     wal_stage_chunk_bytes: float
-    wal_join_bytes: float
+    wal_join_chunk_bytes: float
     wal_image_bytes: float
     """Its page once more: what is deleted after a checkpoint has its whole page logged."""
     wal_image_chunk_bytes: float
@@ -64,7 +64,7 @@ WORKERS = "group workers, 2 workers: what of an upload is neither of events nor 
 SEEN = Measured(
     stage_us=1.5,
     stage_chunk_us=13.5,
-    join_us=4.0,
+    join_chunk_us=20.0,
     flush_us=1.0,
     flush_chunk_us=16.0,
     record_us=0.2,
@@ -72,7 +72,7 @@ SEEN = Measured(
     upload_us=48_000.0,
     postgres_stage_us=0.2,
     postgres_stage_chunk_us=4.0,
-    postgres_join_us=6.0,
+    postgres_join_chunk_us=20.0,
     postgres_flush_us=0.2,
     postgres_flush_chunk_us=2.0,
     postgres_record_us=0.1,
@@ -80,7 +80,7 @@ SEEN = Measured(
     postgres_upload_us=12_000.0,
     wal_stage_bytes=39.0,
     wal_stage_chunk_bytes=190.0,
-    wal_join_bytes=300.0,
+    wal_join_chunk_bytes=300.0,
     wal_image_bytes=39.0,
     wal_image_chunk_bytes=190.0,
     wal_record_bytes=24.0,
@@ -95,7 +95,7 @@ SEEN = Measured(
     sources={
         "stage_us": f"{STAGE} (0.6); as much again for HTTP and JSON, rounded up",
         "stage_chunk_us": STAGE,
-        "join_us": JOINING,
+        "join_chunk_us": JOINING,
         "flush_us": FLUSH,
         "flush_chunk_us": FLUSH,
         "record_us": SLOW_LINK,
@@ -103,7 +103,7 @@ SEEN = Measured(
         "upload_us": WORKERS,
         "postgres_stage_us": STAGE,
         "postgres_stage_chunk_us": STAGE,
-        "postgres_join_us": JOINING,
+        "postgres_join_chunk_us": JOINING,
         "postgres_flush_us": FLUSH,
         "postgres_flush_chunk_us": FLUSH,
         "postgres_record_us": SLOW_LINK,
@@ -111,7 +111,7 @@ SEEN = Measured(
         "postgres_upload_us": WORKERS,
         "wal_stage_bytes": STAGE,
         "wal_stage_chunk_bytes": STAGE,
-        "wal_join_bytes": JOINING,
+        "wal_join_chunk_bytes": JOINING,
         "wal_image_bytes": f"{STAGE}, as much again",
         "wal_image_chunk_bytes": f"{STAGE}, as much again",
         "wal_record_bytes": "20 bytes of digest in a sealed batch, and those of its row and pages",

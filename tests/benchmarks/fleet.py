@@ -81,8 +81,8 @@ def _cores(us: float) -> float:
 
 def _workers_us(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.join_us + cost.flush_us,
-        chunk=cost.flush_chunk_us,
+        event=cost.flush_us,
+        chunk=cost.join_chunk_us + cost.flush_chunk_us,
         record=cost.record_us,
         request=cost.request_us,
         upload=cost.upload_us,
@@ -91,8 +91,10 @@ def _workers_us(at_peak: Amounts, cost: Measured) -> float:
 
 def _postgres_us(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.postgres_stage_us + cost.postgres_join_us + cost.postgres_flush_us,
-        chunk=cost.postgres_stage_chunk_us + cost.postgres_flush_chunk_us,
+        event=cost.postgres_stage_us + cost.postgres_flush_us,
+        chunk=cost.postgres_stage_chunk_us
+        + cost.postgres_join_chunk_us
+        + cost.postgres_flush_chunk_us,
         record=cost.postgres_record_us,
         request=cost.postgres_request_us,
         upload=cost.postgres_upload_us,
@@ -101,8 +103,8 @@ def _postgres_us(at_peak: Amounts, cost: Measured) -> float:
 
 def _wal_bytes(at_peak: Amounts, cost: Measured) -> float:
     return at_peak.costs(
-        event=cost.wal_stage_bytes + cost.wal_join_bytes + cost.wal_image_bytes,
-        chunk=cost.wal_stage_chunk_bytes + cost.wal_image_chunk_bytes,
+        event=cost.wal_stage_bytes + cost.wal_image_bytes,
+        chunk=cost.wal_stage_chunk_bytes + cost.wal_join_chunk_bytes + cost.wal_image_chunk_bytes,
         record=cost.wal_record_bytes,
         request=cost.wal_request_bytes,
         upload=cost.wal_upload_bytes,

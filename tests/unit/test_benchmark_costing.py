@@ -17,7 +17,7 @@ KNOWN = replace(
     SEEN,
     stage_us=3.0,
     stage_chunk_us=10.0,
-    join_us=2.5,
+    join_chunk_us=2.5,
     flush_us=0.75,
     flush_chunk_us=15.0,
     record_us=0.25,
@@ -25,7 +25,7 @@ KNOWN = replace(
     upload_us=60_000.0,
     postgres_stage_us=0.125,
     postgres_stage_chunk_us=8.0,
-    postgres_join_us=3.5,
+    postgres_join_chunk_us=3.5,
     postgres_flush_us=0.25,
     postgres_flush_chunk_us=3.0,
     postgres_record_us=0.15,
@@ -33,7 +33,7 @@ KNOWN = replace(
     postgres_upload_us=9_000.0,
     wal_stage_bytes=41.0,
     wal_stage_chunk_bytes=280.0,
-    wal_join_bytes=210.0,
+    wal_join_chunk_bytes=210.0,
     wal_image_bytes=42.0,
     wal_image_chunk_bytes=150.0,
     wal_record_bytes=22.0,
@@ -123,9 +123,11 @@ def _small_chunks(cost: Measured) -> dict[str, Any]:
     shares = (0.5, 1.5)
     joined = {
         "events": [1, 2],
-        "joining_us": [(cost.join_us + cost.postgres_join_us) * share for share in shares],
-        "joining_cpu_us": [cost.join_us * share for share in shares],
-        "joining_wal_bytes": [cost.wal_join_bytes * share for share in shares],
+        "joining_us": [
+            (cost.join_chunk_us + cost.postgres_join_chunk_us) * share for share in shares
+        ],
+        "joining_cpu_us": [cost.join_chunk_us * share for share in shares],
+        "joining_wal_bytes": [cost.wal_join_chunk_bytes * share for share in shares],
     }
     return {"measured": {"joined": joined, "as they came": joined | {"joining_us": [9.0]}}}
 
@@ -201,7 +203,7 @@ OF_SLOW_LINK = {
     *("record_us", "request_us", "postgres_record_us", "postgres_request_us"),
     *("wal_record_bytes", "wal_request_bytes"),
 }
-OF_SMALL_CHUNKS = {"join_us", "postgres_join_us", "wal_join_bytes"}
+OF_SMALL_CHUNKS = {"join_chunk_us", "postgres_join_chunk_us", "wal_join_chunk_bytes"}
 OF_WORKERS = {"upload_us", "postgres_upload_us", "wal_upload_bytes", "messages_per_upload"}
 
 

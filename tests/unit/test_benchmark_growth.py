@@ -66,11 +66,12 @@ def test_nothing_waits_after_a_cycle_and_what_the_tables_take_is_measured(ground
     assert taken.live_mb > 0
     assert len(taken.changing_mb) == 3
     assert taken.history_bytes_per_event > 0
+    assert taken.cycles_between_visits > 0
 
 
 def test_tables_that_keep_growing_are_not_met() -> None:
     more = {"events": 1, "judged": True}
-    steady = asdict(Cycles(1.0, [5.0] * 100, 10.0)) | more
-    growing = asdict(Cycles(1.0, [float(number) for number in range(1, 101)], 10.0)) | more
-    assert [row.is_met for row in bloat.rows(steady)] == [True, True, None]
-    assert [row.is_met for row in bloat.rows(growing)] == [False, False, None]
+    steady = asdict(Cycles(1.0, [5.0] * 100, 4.0, 10.0)) | more
+    growing = asdict(Cycles(1.0, [float(number) for number in range(1, 101)], 4.0, 10.0)) | more
+    assert [row.is_met for row in bloat.rows(steady)] == [True, None, True, None]
+    assert [row.is_met for row in bloat.rows(growing)] == [False, None, False, None]
