@@ -7,10 +7,11 @@ spelling; 80 % add. Audiences are drawn uniformly, which is the worst case for c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 
 from app.events import Identity, Kind, MembershipEvent, Operation
+from app.plain_events import RAW_FLAGS, PlainEvents
 
 START_US = 1_700_000_000_000_000
 STEP_US = 1_000
@@ -56,6 +57,14 @@ class Sample:
         """All events, so many per call, each call built when it is asked for."""
         for start in range(0, self.count, per_call):
             yield self.events(start, min(start + per_call, self.count))
+
+
+def in_columns(events: Iterable[MembershipEvent]) -> PlainEvents:
+    """The same events as calls in our own format become; each has one plain identity."""
+    audiences, operations, people, moments = map(list, zip(*events, strict=True))
+    kinds, values = map(list, zip(*(identity for (identity,) in people), strict=True))
+    flags = [RAW_FLAGS[each][kind] for each, kind in zip(operations, kinds, strict=True)]
+    return PlainEvents(audiences, moments, flags, values)
 
 
 def upstream_id(number: int) -> str:

@@ -10,16 +10,17 @@ counted on neither side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from io import BytesIO
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
+from app.events import MembershipEvent
 from app.staging import Intake, stage
 from tests.benchmarks import floors, harness
-from tests.benchmarks.events import Sample
+from tests.benchmarks.events import Sample, in_columns
 from tests.benchmarks.footprint import OURS, THEIRS, Side, Staged, leave_alone, measured, smaller
 from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least
 from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
@@ -29,7 +30,11 @@ from tests.benchmarks.tidy import insert_rows
 AUDIENCES = 100
 CALLS = {"1k": 1_000, "10k": 10_000}
 """Events in a call, by the name it has in the table."""
+OBJECTS, COLUMNS = "stage", "stage of events in columns"
+IN_COLUMNS = "10k"
+"""The calls that are also measured in columns, as our own format makes large ones."""
 T = TypeVar("T")
+Call = Sequence[MembershipEvent]
 
 
 class Staging:
@@ -45,9 +50,10 @@ class Staging:
     def close(self) -> None:
         self._textbook.dispose()
 
-    def ours(self, per_call: int) -> Staged:
+    def ours(self, per_call: int, form: Callable[[list[MembershipEvent]], Call] = list) -> Staged:
+        """``form``: what the events of a call are built as."""
         intake = Intake(self.place.deployment, "benchmark")
-        calls = self.sample.calls(per_call)
+        calls = map(form, self.sample.calls(per_call))
 
         def keep_own() -> None:
             if per_call not in self.own:
@@ -143,18 +149,25 @@ def _cases(staging: Staging, fewer: Staging) -> dict[str, Callable[[], Any]]:
             f"fdatasync of its bytes, {name} a call": partial(staging.synced_own, per_call),
         }
     return cases | {
+        f"{COLUMNS}, {IN_COLUMNS} a call": partial(staging.ours, CALLS[IN_COLUMNS], in_columns),
         "ORM add_all, 1k a call": partial(fewer.objects, 1_000),
         "Core insert, 1k a call": partial(fewer.inserts, 1_000),
     }
 
 
 def _rows(taken: dict[str, list[Any]], sha1: list[Pace], sizes: Sizes) -> list[Row]:
-    def faster(per_call: str, yardstick: str, must: Must | None = None, note: str = "") -> Row:
+    def faster(
+        per_call: str,
+        yardstick: str,
+        must: Must | None = None,
+        note: str = "",
+        ours_is: str = OBJECTS,
+    ) -> Row:
         ours, theirs = (
             [each.pace if isinstance(each, Staged) else each for each in taken[name]]
-            for name in (f"stage, {per_call} a call", f"{yardstick}, {per_call} a call")
+            for name in (f"{ours_is}, {per_call} a call", f"{yardstick}, {per_call} a call")
         )
-        what = f"stage, {per_call} a call / {yardstick}{note}"
+        what = f"{ours_is}, {per_call} a call / {yardstick}{note}"
         return harness.compared(what, ours, theirs, sha1, must)
 
     fewer = f" ({sizes.staged_objects:,} a round)"
@@ -163,6 +176,7 @@ def _rows(taken: dict[str, list[Any]], sha1: list[Pace], sizes: Sizes) -> list[R
         faster("10k", "COPY of rows", at_least(2.2)),
         faster("1k", "ORM add_all", at_least(20), fewer),
         faster("1k", "Core insert", None, fewer),
+        faster(IN_COLUMNS, "COPY of rows", ours_is=COLUMNS),
     ]
     for per_call in CALLS:
         rows.append(faster(per_call, "COPY of its own rows"))
