@@ -23,7 +23,7 @@ from tests.benchmarks import floors, harness
 from tests.benchmarks.events import Sample, in_columns
 from tests.benchmarks.footprint import OURS, THEIRS, Side, Staged, leave_alone, measured, smaller
 from tests.benchmarks.harness import Must, Pace, Row, Sizes, at_least
-from tests.benchmarks.installation import Ground, Place, activate_all, plain_engine
+from tests.benchmarks.installation import Ground, Place, fill_audiences, plain_engine
 from tests.benchmarks.textbook import COPY_ROWS, add_objects, row_text
 from tests.benchmarks.tidy import insert_rows
 
@@ -42,7 +42,7 @@ class Staging:
 
     def __init__(self, place: Place, sample: Sample) -> None:
         self.place, self.sample = place, sample
-        self.audience_ids = activate_all(place, len(sample.upstream_ids))
+        self.audience_ids = fill_audiences(place, sample.upstream_ids)
         self._textbook = plain_engine(place)
         self.own: dict[int, list[bytes]] = {}
         """What ours sent with each call, by events per call, once it was measured."""
