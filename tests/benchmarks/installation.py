@@ -17,6 +17,7 @@ import psutil
 import psycopg2
 import psycopg2.errors
 import sqlalchemy as sa
+from psycopg2.extras import execute_values
 
 from app.audiences import activate
 from app.connections import add_connection
@@ -27,7 +28,7 @@ from app.sandbox.embedded_postgres import EmbeddedPostgres, PostgresServer
 from app.sandbox.pinterest import DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN
 from app.settings import Settings
 from tests.benchmarks.events import upstream_id
-from tests.benchmarks.pinterest_process import running_pinterest
+from tests.benchmarks.pinterest_process import make_lists, running_pinterest
 from tests.benchmarks.textbook import Base
 
 LASTING = "/var/tmp"
@@ -137,18 +138,38 @@ def activate_all(place: Place, count: int) -> dict[str, int]:
 
 
 def fill_audiences(place: Place, upstream_ids: Sequence[str]) -> dict[str, int]:
-    """Active audiences without lists, for intake only: many of them in one statement."""
+    """Active audiences spread over the connections, all at once and without lists; their ids."""
     place.run(
         """
         INSERT INTO audience (connection_id, upstream_id, name)
-        SELECT connection.id, upstream_id, 'audience ' || upstream_id
-        FROM connection, unnest(%s::text[]) AS upstream_id
+        SELECT connections[number %% cardinality(connections) + 1], upstream_id,
+               'audience ' || upstream_id
+        FROM unnest(%s::text[]) WITH ORDINALITY AS given(upstream_id, number),
+             (SELECT array_agg(id ORDER BY id) FROM connection) AS all_of_them(connections)
         ON CONFLICT DO NOTHING
         """,
         list(upstream_ids),
     )
     found = place.ask("SELECT json_object_agg(upstream_id, id) FROM audience")
     return {each: found[each] for each in upstream_ids}
+
+
+def fill_lists(place: Place) -> None:
+    """Both lists of every audience, as they stand at Pinterest with the record they began with."""
+    ids = place.ask("SELECT array_agg(id ORDER BY id) FROM audience")
+    wanted = [(each, list_type) for each in ids for list_type in ("EMAIL", "MAID")]
+    names = [(f"audience {each}-{list_type}", list_type) for each, list_type in wanted]
+    made = make_lists(place.deployment.settings.pinterest_url, names)
+    with place.session.cursor() as cursor:
+        execute_values(
+            cursor,
+            "INSERT INTO customer_list (audience_id, list_type, name, pinterest_list_id,"
+            " pinterest_audience_id) VALUES %s",
+            [
+                (*each, name, list_id, list_id)
+                for each, (name, _), list_id in zip(wanted, names, made, strict=True)
+            ],
+        )
 
 
 def plain_engine(place: Place) -> sa.Engine:

@@ -97,12 +97,13 @@ def memory_cases(stack: ExitStack, ground: Ground, load: Load) -> Cases:
 def end_to_end_cases(stack: ExitStack, ground: Ground, load: Load) -> Cases:
     url = stack.enter_context(counting_pinterest())
     place = stack.enter_context(ground.place(pinterest_url=url, **SETTINGS))
-    versions = EndToEnd(place, sample_of(load.events, load.audiences))
+    shared = max(1, load.audiences * load.objects // load.events)
+    versions = EndToEnd(place, sample_of(load.events, load.audiences), shared)
     stack.callback(versions.close)
     stack.callback(versions.check_counts)
     cases: Cases = {"ours": lambda: versions.ours().us}
     if load.objects:
-        fewer = Sample(load.objects, max(1, load.audiences * load.objects // load.events))
+        fewer = Sample(load.objects, shared)
         few = f", {fewer.count:,} events" if fewer.count < load.events else ""
         cases[f"tidy version{few}"] = lambda: versions.tidy(fewer).us
         cases[f"textbook version{few}"] = lambda: versions.textbook(fewer).us

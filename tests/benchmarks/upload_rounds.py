@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 import requests
 from celery import Celery
-from psycopg2.extras import execute_values
 
 from app.connections import add_connection
 from app.sandbox.embedded_valkey import EmbeddedValkey
 from app.sandbox.pinterest import DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN
 from app.staging import Intake, stage
 from tests.benchmarks.events import Sample
-from tests.benchmarks.installation import Place
-from tests.benchmarks.pinterest_process import RunningPinterest, make_lists
+from tests.benchmarks.installation import Place, fill_audiences, fill_lists
+from tests.benchmarks.pinterest_process import RunningPinterest
 from tests.benchmarks.upload_order import Upload, figures
 from tests.benchmarks.watching import CpuMeter, WaitWatch
 from workers.configuration import configuration
@@ -54,7 +53,11 @@ class Rounds:
         self._stand, self._place = stand, stand.place
         self.events, self.audiences = events, events // PER_AUDIENCE
         sample = Sample(events, self.audiences)
+        for number in range(1, CONNECTIONS):
+            name = f"connection {number}"
+            add_connection(stand.place.deployment, name, DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN)
         fill_audiences(stand.place, sample.upstream_ids)
+        fill_lists(stand.place)
         intake = Intake(stand.place.deployment, "benchmark")
         for call in sample.calls(PER_CALL):
             stage(intake, call)
@@ -145,30 +148,3 @@ class Rounds:
                 " ORDER BY upload.cut_at"
             )
             return [Upload(*row) for row in cursor.fetchall()]
-
-
-def fill_audiences(place: Place, upstream_ids: list[str]) -> None:
-    """Audiences spread over the connections, with lists that stand at Pinterest."""
-    for number in range(1, CONNECTIONS):
-        add_connection(place.deployment, f"connection {number}", DEFAULT_AD_ACCOUNT, DEFAULT_TOKEN)
-    with place.session.cursor() as cursor:
-        cursor.execute("SELECT id FROM connection ORDER BY id")
-        connections = [row[0] for row in cursor.fetchall()]
-        rows = [
-            (connections[number % len(connections)], upstream_id, f"audience {upstream_id}")
-            for number, upstream_id in enumerate(upstream_ids)
-        ]
-        insert = "INSERT INTO audience (connection_id, upstream_id, name) VALUES %s RETURNING id"
-        ids = [row[0] for row in execute_values(cursor, insert, rows, fetch=True)]
-        wanted = [(each, list_type) for each in ids for list_type in ("EMAIL", "MAID")]
-        names = [(f"audience {each}-{list_type}", list_type) for each, list_type in wanted]
-        made = make_lists(place.deployment.settings.pinterest_url, names)
-        execute_values(
-            cursor,
-            "INSERT INTO customer_list (audience_id, list_type, name, pinterest_list_id,"
-            " pinterest_audience_id) VALUES %s",
-            [
-                (*each, name, list_id, list_id)
-                for each, (name, _), list_id in zip(wanted, names, made, strict=True)
-            ],
-        )
