@@ -32,8 +32,11 @@ def publish(broker_url: str, body: Any, *, message_id: str | None = None, **opti
 
 
 def publish_all(broker_url: str, bodies: list[tuple[str, Any]]) -> None:
-    """Publish messages with their ids over one connection."""
-    with Connection(broker_url) as broker:
+    """Publish messages with their ids over one connection, each confirmed before the next.
+
+    RabbitMQ promises nothing of others.
+    """
+    with Connection(broker_url, transport_options={"confirm_publish": True}) as broker:
         producer = broker.Producer(serializer="json")
         for message_id, body in bodies:
             producer.publish(body, exchange=EXCHANGE, routing_key="events", message_id=message_id)
