@@ -152,7 +152,7 @@ def _take(deployment: Deployment, spans: list[Span]) -> int | None:
         return 0
     except (Unavailable, ConfigError):
         raise
-    except Exception as problem:  # noqa: BLE001 each pass begins with the same step, so it must go on
+    except Exception as problem:  # noqa: BLE001 it fails in every pass, and the others must not
         log.warning(
             "chunks of %s audiences, the first %s, are not joined: %s",
             *(len(spans), spans[0].audience_id, kind_and_place(problem)),

@@ -217,6 +217,7 @@ def failing_with(workshop: Workshop, audience_id: int, monkeypatch: pytest.Monke
             return joined(keyring, audience_id, *given)
 
         monkeypatch.setattr(joining, "_joined", join)
+        monkeypatch.setattr(compacting, "shuffle", lambda _: None)
         return ids
 
     return fail_first
@@ -225,7 +226,7 @@ def failing_with(workshop: Workshop, audience_id: int, monkeypatch: pytest.Monke
 def test_a_step_that_fails_holds_up_no_other_and_is_told_without_its_text(
     workshop: Workshop, failing_with: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is the first of every pass, and the text of a mistake may name what was being joined."""
+    """It fails in every pass, and the text of a mistake may name what was being joined."""
     bad_id, good_id = failing_with(KeyError(address(0)))
     with pytest.raises(StepsFailed, match="1 of 2 steps") as failed:
         compact_once(workshop.deployment)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from celery import Celery
 
 from app.errors import Refused
 from app.identities import hash_values
 from workers.mistakes import Mistake, Step
 
-app = Celery("steps", task_cls=Step, set_as_current=False)
+
+class Read(Step):
+    def run(self, bodies: dict[str, Any], name: str) -> list[bytes]:
+        return hash_values([bodies[name]])
 
 
-@app.task  # type: ignore[untyped-decorator]
-def read(bodies: dict[str, bytes], name: str) -> list[bytes]:
-    return hash_values([bodies[name], name])  # type: ignore[list-item]
+class Refuse(Step):
+    def run(self) -> None:
+        raise Refused("the audience is deactivated")
 
 
-@app.task  # type: ignore[untyped-decorator]
-def refuse() -> None:
-    raise Refused("the audience is deactivated")
+read, refuse = Read(), Refuse()
 
 
 def test_a_mistake_is_told_by_its_kind_and_place_and_never_by_its_text() -> None:
@@ -33,7 +35,7 @@ def test_a_mistake_is_told_by_its_kind_and_place_and_never_by_its_text() -> None
 
 def test_the_place_is_the_last_one_in_our_code() -> None:
     with pytest.raises(Mistake, match=r"^TypeError at \S*app/identities\.py:\d+"):
-        read({"canary": b""}, "canary")
+        read({"canary": "canary"}, "canary")
 
 
 def test_what_is_raised_on_purpose_goes_on_as_it_is() -> None:
