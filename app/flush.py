@@ -23,9 +23,9 @@ from app.bodies import pack_digests
 from app.copying import array_text, copy_rows
 from app.database import transaction
 from app.deployment import Deployment
-from app.due import facts_of, flush_reason
 from app.errors import ConfigError, LeaseLost, PinfoldError, Unavailable
 from app.events import ListType
+from app.flush_rule import facts_of, flush_reason
 from app.folding import Folded, cut_batches
 from app.gate import GateBusy, end_who_is_stuck
 from app.keyring import batch_purpose

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from app.books import SWEEP as BOOKS
 from app.database import transaction
 from app.deployment import Deployment
-from app.due import SWEEP, flush_age, long_lanes, moving_lanes
+from app.due import SWEEP, long_lanes, moving_lanes
+from app.flush_rule import flush_age
 from app.lease import NOW
 from app.list_status import ListStatus, read_lists
 from app.tables import audience, connection, held_chunk, staged_chunk, sweep

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.audiences import deactivate
-from app.due import audiences_due, check_due_once, facts_of, flush_reason
+from app.due import audiences_due, check_due_once
 from app.due_lists import lists_due
+from app.flush_rule import facts_of, flush_reason
 from tests.workshop import Workshop, device_event, email_event, emails
 
 HOURS = st.sampled_from([-9.0, -3.5, -3.01, -2.99, -1.0, 0.0, 2.99, 3.01, 9.0])

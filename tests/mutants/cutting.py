@@ -84,7 +84,7 @@ MUTATIONS = (
         "An audience is cut again while batches of its last upload still wait.",
         (
             Edit(
-                "app/due.py",
+                "app/flush_rule.py",
                 "    if facts.lane_records or facts.held_records",
                 "    if facts.held_records",
             ),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.due import Facts, flush_reason
+from app.flush_rule import Facts, flush_reason
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
 AGE = timedelta(hours=3)
