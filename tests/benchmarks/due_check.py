@@ -81,6 +81,7 @@ class Waiting:
         place.run(_CHUNKS, self._audiences, body, 1, old)
         place.run("VACUUM ANALYZE staged_chunk")
         place.run(_CHUNKS, self._audiences, body, old + 1, count)
+        place.checkpoint()
 
     def fill_rows(self) -> None:
         """The same events as rows. Without a log meanwhile: only how they are read is measured."""
@@ -91,6 +92,7 @@ class Waiting:
         place.run("ALTER TABLE event_row ADD PRIMARY KEY (audience_id, id)")
         place.run("VACUUM ANALYZE event_row")
         place.run(_ROWS, self._audiences, old + 1, self._events)
+        place.checkpoint()
 
     def flushes_ms(self) -> float:
         """The statement that counting rows is compared with: which audiences are to flush."""

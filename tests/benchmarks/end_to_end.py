@@ -89,6 +89,7 @@ class EndToEnd:
         self._textbook.dispose()
 
     def ours(self) -> Pace:
+        self.place.checkpoint()
         deployment = self.place.deployment
         intake = Intake(deployment, "benchmark")
         calls = self.sample.calls(PER_CALL)
@@ -98,6 +99,7 @@ class EndToEnd:
         return Pace(self.sample.count, staging + perf_counter() - start)
 
     def textbook(self, sample: Sample, delete: Delete = delete_in_bulk) -> Pace:
+        self.place.checkpoint()
         settings = self.place.deployment.settings
         with Session(self._textbook, expire_on_commit=False) as session:
             staging = harness.timed(
@@ -115,6 +117,7 @@ class EndToEnd:
             return Pace(sample.count, staging + perf_counter() - start)
 
     def tidy(self, sample: Sample) -> Pace:
+        self.place.checkpoint()
         settings = self.place.deployment.settings
         with self._textbook.connect() as connection:
             staging = harness.timed(
