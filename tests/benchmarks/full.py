@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.full",
         description="Measure how each part grows with events and audiences, and the long groups. "
-        "The whole takes an hour or two and some 20 GB of disk for the time.",
+        "The whole takes about three hours and some 20 GB of disk for the time.",
     )
     parser.add_argument(
         "--only", action="append", choices=[*SWEEPS, *LONG], help="this one; may be repeated"
