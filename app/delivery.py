@@ -25,9 +25,10 @@ from app.due_lists import lane, lists_due
 from app.errors import ConfigError, LeaseLost, UnreadableBody
 from app.keyring import batch_purpose
 from app.lease import NOW, has_passed, release, seconds, try_claim
+from app.lots import Lot, book_over_cap
 from app.pinterest.outcomes import Settlement, judge
 from app.pinterest.replies import list_values
-from app.quota import Lot, abandon_in_flight, book_over_cap, room
+from app.quota import abandon_in_flight, room
 from app.renewing import Renewal, renew_refused
 from app.settling import book_lane, hold, settle_batch, settle_probe, stop
 from app.tables import audience, batch, customer_list, observation, staged_chunk

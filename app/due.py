@@ -1,8 +1,8 @@
 """The due check: what has to be flushed and what has to be delivered, from Postgres alone.
 
-The rule is ``flush_rule``. ``audiences_due`` asks Postgres the same question of all audiences at
-once, over an index; a flush asks again for its audience before it cuts. Every wish (flush now,
-activate, retry) is a column or a row first, so a lost message only costs time.
+The rule is that of ``app.flush_rule``. ``audiences_due`` asks Postgres the same question of all
+audiences at once, over an index; a flush asks again for its audience before it cuts. Every wish
+(flush now, activate, retry) is a column or a row first, so a lost message only costs time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cap: charge before sending, settle after, split what does not fit (design section 4).
+"""The cap: charge before sending, settle after (design section 4).
 
 ``charged`` of a list is an upper bound of the records Pinterest may have processed, at every
 instant: it grows in the transaction that inserts the attempt, before the first byte leaves, and
@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.bodies import pack_digests, unpack_digests
 from app.errors import LeaseLost
-from app.keyring import KeyRing, batch_purpose
 from app.lease import NOW, Claim, seconds, write_under
 from app.lists import forwarded
+from app.lots import Lot
 from app.pinterest.outcomes import Answer, Settlement
 from app.reconciling import last_recovery
 from app.settings import Settings
-from app.tables import attempt, audience, batch, connection, customer_list
+from app.tables import attempt, audience, connection, customer_list
 
 
 class Charge(NamedTuple):
@@ -29,18 +28,6 @@ class Charge(NamedTuple):
 
     attempt_id: int
     records: int
-
-
-class Lot(NamedTuple):
-    """A batch that is next in its lane."""
-
-    id: int
-    upload_id: int
-    parent_id: int | None
-    operation: str
-    record_count: int
-    refused: bool
-    payload: bytes
 
 
 def charge(
@@ -62,7 +49,7 @@ def charge(
     named = {"list_id": claim.id, "claimed": claim.epoch, "more": records, "most": limit}
     updated = tx.execute(_charging(), named | {"leased_for": timedelta(seconds=s.lease)})
     if updated.rowcount != 1:
-        if _fits(tx, claim, records, limit):
+        if _charged(tx, claim) + records <= limit:
             raise LeaseLost(f"list {claim.id} may not be sent to any more")
         return None
     attempt_id: int = tx.execute(
@@ -115,19 +102,16 @@ def _may_send() -> sa.ColumnElement[bool]:
     )
 
 
-def _fits(tx: sa.Connection, claim: Claim, records: int, limit: int) -> bool:
-    charged = tx.execute(
-        sa.select(customer_list.c.charged).where(customer_list.c.id == claim.id)
-    ).scalar_one()
-    return bool(charged + records <= limit)
-
-
 def room(tx: sa.Connection, claim: Claim, limit: int) -> int:
     """How many records still fit under a limit."""
-    charged = tx.execute(
+    return max(0, limit - _charged(tx, claim))
+
+
+def _charged(tx: sa.Connection, claim: Claim) -> int:
+    charged: int = tx.execute(
         sa.select(customer_list.c.charged).where(customer_list.c.id == claim.id)
     ).scalar_one()
-    return max(0, limit - int(charged))
+    return charged
 
 
 def settle(
@@ -208,58 +192,3 @@ def give_back_unknown(tx: sa.Connection, list_id: int, older_than: float, why: s
         .values(charged=customer_list.c.charged - records)
     )
     return records
-
-
-def close_batch(tx: sa.Connection, lot: Lot, state: str) -> None:
-    """Settle a waiting batch for good. Its digests go, unless they stay in quarantine."""
-    kept = {} if state == "quarantined" else {"payload": None}
-    updated = tx.execute(
-        sa.update(batch)
-        .where(batch.c.id == lot.id, batch.c.state == "waiting")
-        .values(state=state, settled_at=NOW, **kept)
-    )
-    if updated.rowcount != 1:
-        raise LeaseLost(f"batch {lot.id} was settled by a later worker")
-
-
-def split(tx: sa.Connection, keyring: KeyRing, claim: Claim, lot: Lot, first: int) -> list[int]:
-    """Replace a batch by two, the first with ``first`` records, in its place in the lane."""
-    purpose = batch_purpose(claim.id)
-    digests = unpack_digests(keyring.open(lot.payload, purpose))
-    close_batch(tx, lot, "split")
-    parts = (digests[:first], digests[first:])
-    return [
-        _insert_part(tx, claim, lot, len(part), keyring.seal(pack_digests(part), purpose))
-        for part in parts
-    ]
-
-
-def _insert_part(tx: sa.Connection, claim: Claim, lot: Lot, records: int, payload: bytes) -> int:
-    part_id: int = tx.execute(
-        sa.insert(batch)
-        .values(
-            upload_id=lot.upload_id,
-            customer_list_id=claim.id,
-            parent_id=lot.id,
-            operation=lot.operation,
-            record_count=records,
-            payload=payload,
-        )
-        .returning(batch.c.id)
-    ).scalar_one()
-    return part_id
-
-
-def book_over_cap(
-    tx: sa.Connection, keyring: KeyRing, claim: Claim, lot: Lot, fitting: int
-) -> None:
-    """Book what does not fit under the cap; what fits goes on as a batch of its own."""
-    if not fitting:
-        close_batch(tx, lot, "over_cap")
-        return
-    _, rest = split(tx, keyring, claim, lot, fitting)
-    tx.execute(
-        sa.update(batch)
-        .where(batch.c.id == rest)
-        .values(state="over_cap", settled_at=NOW, payload=None)
-    )

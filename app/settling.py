@@ -12,9 +12,9 @@ from app import narrowing
 from app.backoff import pause
 from app.connections import hold_connection
 from app.lease import NOW, seconds
+from app.lots import Lot, close_batch, split
 from app.narrowing import Step
 from app.pinterest.outcomes import Action, Settlement, Verdict
-from app.quota import Lot, close_batch, split
 from app.tables import batch
 from app.turn import Sent, Turn, View, is_unknown, unknown_values
 

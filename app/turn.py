@@ -24,11 +24,12 @@ from app.deployment import Deployment
 from app.errors import LeaseLost
 from app.lease import NOW, Claim, has_passed, seconds, write_under
 from app.lists import forwarded
+from app.lots import Lot
 from app.pinterest.client import PinterestClient
 from app.pinterest.heeding import heed
 from app.pinterest.outcomes import Action, Answer, Settlement, Verdict, judge
 from app.pinterest.throttle import take_slot
-from app.quota import Charge, Lot, charge, settle
+from app.quota import Charge, charge, settle
 from app.tables import audience, connection, customer_list
 
 _LIST = sa.select(customer_list).where(

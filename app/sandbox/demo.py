@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import requests
-import sqlalchemy as sa
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -23,24 +20,18 @@ from rich.table import Table
 from app.audiences import activate
 from app.books import ListBook, read_books
 from app.connections import add_connection
-from app.database import transaction
 from app.deployment import Deployment
 from app.formats import own
 from app.formats.reading import Reading
-from app.sandbox.sample_traffic import Reckoning, sample_calls
+from app.sandbox.comparison import compare, print_comparison
+from app.sandbox.sample_traffic import AUDIENCES, Reckoning, sample_calls
 from app.sandbox.stack import SimulatorOptions, Stack, stop_on_signals
 from app.settings import Settings
 from app.staging import Intake, stage
 from app.status import Status, read_status
-from app.tables import attempt, upload
 
 AD_ACCOUNT = "549770000001"
 TOKEN = "pina_demo"  # noqa: S105 of the simulator
-AUDIENCES = (
-    ("Spring sale", "31001", 130_000),
-    ("Lapsed buyers", "31002", 110_000),
-    ("VIP", "31003", 15_000),
-)
 TIMES = {
     "PINFOLD_CONNECT_TIMEOUT": "1",
     "PINFOLD_READ_TIMEOUT": "5",
@@ -56,19 +47,6 @@ LONGEST_RUN_S = 170.0
 REFRESH_S = 0.5
 CALLS_A_LOOK = 8
 """Of those that stage: about ten seconds in all, so that one can watch, and well within the age."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One comparison: what Pinfold's books say, and what the other side says."""
-
-    what: str
-    ours: object
-    theirs: object
-
-    @property
-    def agrees(self) -> bool:
-        return self.ours == self.theirs
 
 
 def run_demo(
@@ -103,8 +81,8 @@ def run_demo(
             calls = list(_invented(reckoning))
             finished, invalid = _play(deployment, stack, calls, console)
             url = stack.addresses["PINFOLD_PINTEREST_URL"]
-            lines = _compare(deployment, url, reckoning, invalid)
-            agreed = _print_comparison(lines, console) and finished
+            lines = compare(deployment, url, reckoning, invalid)
+            agreed = print_comparison(lines, console) and finished
             deployment.engine.dispose()
             if stay:
                 console.print(f"\nFlower: {stack.flower_url}    Ctrl-C ends everything")
@@ -208,91 +186,3 @@ class _shown:  # noqa: N801 reads as a phrase
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
-
-
-def _compare(
-    deployment: Deployment, pinterest_url: str, reckoning: Reckoning, invalid: int
-) -> list[Line]:
-    """Pinfold's books against the simulator's, and its members against the reckoning."""
-    inspect_url = f"{pinterest_url.removesuffix('/v5')}/_sandbox"
-    session = requests.Session()
-    session.trust_env = False
-    summary = session.get(f"{inspect_url}/summary", timeout=30).json()
-    theirs = {item["name"]: item for item in summary["lists"]}
-    upstream_ids = {name: upstream_id for name, upstream_id, _ in AUDIENCES}
-    books = read_books(deployment)
-    lines = [Line("lists at Pinterest", len(books), len(summary["lists"]))]
-    lines.append(Line("audiences at Pinterest", len(books), len(summary["audiences"])))
-    for book in books:
-        name = f"{book.audience}-{book.list_type}"
-        found = theirs[name]
-        processed = found["num_uploaded_user_records"] + found["num_removed_user_records"]
-        lines.append(Line(f"{name}: records charged, and processed", book.charged, processed))
-        lines.append(Line(f"{name}: requests", _requests(deployment, book), found["num_batches"]))
-        text = session.get(f"{inspect_url}/lists/{found['id']}/members", timeout=60).text
-        members = set(text.split())
-        expected = reckoning.members((upstream_ids[book.audience], book.list_type))
-        lines.append(Line(f"{name}: members missing", 0, len(expected - members)))
-        lines.append(Line(f"{name}: members too many (1 placeholder)", 1, len(members - expected)))
-    received = sum(book.received for book in books)
-    lines.append(Line("identities received, and invented", received, reckoning.identities))
-    lines.append(Line("junk refused, and mixed in", invalid, reckoning.junk))
-    lines.append(Line("books that balance", len(books), sum(book.balanced for book in books)))
-    return lines + _trigger_lines(deployment)
-
-
-def _requests(deployment: Deployment, book: ListBook) -> int:
-    query = sa.text(
-        "SELECT count(*) FROM attempt JOIN customer_list l ON l.id = customer_list_id"
-        " WHERE l.audience_id = :audience AND l.list_type = :type"
-        " AND state <> 'refused' AND purpose <> 'AUDIENCE'"
-    )
-    with transaction(deployment.engine) as tx:
-        values = {"audience": book.audience_id, "type": book.list_type}
-        return int(tx.execute(query, values).scalar_one())
-
-
-def _trigger_lines(deployment: Deployment) -> list[Line]:
-    """What made each audience flush first: its count, or its age."""
-    with transaction(deployment.engine) as tx:
-        rows = tx.execute(
-            sa.select(upload.c.audience_id, upload.c.reason).order_by(upload.c.id)
-        ).all()
-        unknown = tx.execute(
-            sa.select(sa.func.count()).where(attempt.c.state == "unknown")
-        ).scalar_one()
-    reasons = {name: set[str]() for name, _, _ in AUDIENCES}
-    names = {number: name for number, (name, _, _) in enumerate(AUDIENCES, start=1)}
-    for row in rows:
-        reasons[names[row.audience_id]].add(row.reason)
-    wanted = {"Spring sale": "count", "Lapsed buyers": "count", "VIP": "age"}
-    lines = [
-        Line(f"{name}: flushed by {reason}", True, reason in reasons[name])
-        for name, reason in wanted.items()
-    ]
-    return [*lines, Line("requests without a known end", 0, unknown)]
-
-
-def _print_comparison(lines: list[Line], console: Console) -> bool:
-    drawn = Table(title="do the books agree?", title_justify="left", header_style="bold")
-    drawn.add_column("what")
-    drawn.add_column("Pinfold", justify="right")
-    drawn.add_column("simulator, reckoning", justify="right")
-    drawn.add_column("")
-    for line in lines:
-        verdict = "agree" if line.agrees else "DIFFER"
-        style = None if line.agrees else "red"
-        drawn.add_row(line.what, _number(line.ours), _number(line.theirs), verdict, style=style)
-    console.print(drawn)
-    agreed = all(line.agrees for line in lines)
-    console.print(
-        "everything agrees" if agreed else "something differs",
-        style="bold green" if agreed else "bold red",
-    )
-    return agreed
-
-
-def _number(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)

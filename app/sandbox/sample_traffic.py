@@ -14,6 +14,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from typing import Any
 
+AUDIENCES = (
+    ("Spring sale", "31001", 130_000),
+    ("Lapsed buyers", "31002", 110_000),
+    ("VIP", "31003", 15_000),
+)
+"""Name, upstream id and messages of each audience of the demo."""
 CALL = 2_000
 BEGIN = datetime.now(UTC) - timedelta(hours=3)
 STEP = timedelta(milliseconds=50)

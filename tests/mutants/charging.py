@@ -60,7 +60,7 @@ MUTATIONS = (
             Edit(
                 "app/quota.py",
                 "    updated = tx.execute(_charging(),",
-                "    if not _fits(tx, claim, records, limit):\n"
+                "    if _charged(tx, claim) + records > limit:\n"
                 "        return None\n"
                 '    named.pop("most")\n'
                 "    updated = tx.execute(_charging(),",
@@ -79,7 +79,7 @@ MUTATIONS = (
         "Of a batch that is cut in two only the first part is kept.",
         (
             Edit(
-                "app/quota.py",
+                "app/lots.py",
                 "parts = (digests[:first], digests[first:])",
                 "parts = (digests[:first],)",
             ),

@@ -43,7 +43,7 @@ MUTATIONS = (
         "The digests of a batch stay in the database once it is sent.",
         (
             Edit(
-                "app/quota.py",
+                "app/lots.py",
                 'kept = {} if state == "quarantined" else {"payload": None}',
                 "kept: dict[str, None] = {}",
             ),

@@ -20,7 +20,7 @@ ROWS = [
     "app.formats",
     "app.event_parts app.event_rows",
     "app.gate app.lists app.generations app.logins app.revisions app.event_files app.drafting"
-    " app.folding app.sweeps app.flush_rule",
+    " app.folding app.sweeps app.flush_rule app.lots",
     "app.runs",
     "app.deployment",
     "app.processes",
